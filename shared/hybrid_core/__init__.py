@@ -1,0 +1,85 @@
+"""bge-hybrid's framework-free core: encoders, stores, fusion, rerankers, and the index that joins them.
+
+Names are imported when first used, so that `import hybrid_core` loads neither torch nor chromadb.
+"""
+
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .encoders.base import Encoder as Encoder
+    from .encoders.bge_m3 import BgeM3Encoder as BgeM3Encoder
+    from .errors import BackendUnavailableError as BackendUnavailableError
+    from .errors import DuplicateIdError as DuplicateIdError
+    from .errors import EmbeddingError as EmbeddingError
+    from .errors import FilterError as FilterError
+    from .errors import HybridError as HybridError
+    from .errors import IndexCorruptError as IndexCorruptError
+    from .errors import IndexLockedError as IndexLockedError
+    from .errors import InvalidInputError as InvalidInputError
+    from .errors import InvalidTextError as InvalidTextError
+    from .errors import MetadataError as MetadataError
+    from .errors import MissingDependencyError as MissingDependencyError
+    from .errors import ModelError as ModelError
+    from .errors import ModelLoadError as ModelLoadError
+    from .errors import ModelMismatchError as ModelMismatchError
+    from .errors import StorageError as StorageError
+    from .errors import StorageFullError as StorageFullError
+    from .filters import AllOf as AllOf
+    from .filters import And as And
+    from .filters import AnyOf as AnyOf
+    from .filters import Contains as Contains
+    from .filters import Eq as Eq
+    from .filters import Exists as Exists
+    from .filters import Filter as Filter
+    from .filters import Gt as Gt
+    from .filters import Gte as Gte
+    from .filters import In as In
+    from .filters import Lt as Lt
+    from .filters import Lte as Lte
+    from .filters import Ne as Ne
+    from .filters import Nin as Nin
+    from .filters import Not as Not
+    from .filters import Or as Or
+    from .filters import TextMatch as TextMatch
+    from .filters import parse_filter as parse_filter
+    from .fusion import DistributionBased as DistributionBased
+    from .fusion import Fusion as Fusion
+    from .fusion import ReciprocalRank as ReciprocalRank
+    from .fusion import WeightedSum as WeightedSum
+    from .pipeline import HybridIndex as HybridIndex
+    from .rerankers.base import Reranker as Reranker
+    from .rerankers.cross_encoder import CrossEncoderReranker as CrossEncoderReranker
+    from .rerankers.late_interaction import LateInteractionReranker as LateInteractionReranker
+    from .stores.base import Store as Store
+    from .types import Encoding as Encoding
+    from .types import Fingerprint as Fingerprint
+    from .types import Hit as Hit
+    from .types import Passage as Passage
+    from .types import Scored as Scored
+    from .types import SparseVector as SparseVector
+    from .types import StageScore as StageScore
+    from .types import TokenMatch as TokenMatch
+
+_ERRORS = """BackendUnavailableError DuplicateIdError EmbeddingError FilterError HybridError IndexCorruptError
+    IndexLockedError InvalidInputError InvalidTextError MetadataError MissingDependencyError ModelError ModelLoadError
+    ModelMismatchError StorageError StorageFullError"""
+_FILTERS = "AllOf And AnyOf Contains Eq Exists Filter Gt Gte In Lt Lte Ne Nin Not Or TextMatch parse_filter"
+
+__getattr__, __all__ = lazy_exports(
+    __name__,
+    {
+        **dict.fromkeys(_ERRORS.split(), ".errors"),
+        **dict.fromkeys(_FILTERS.split(), ".filters"),
+        **dict.fromkeys("Encoding Fingerprint Hit Passage Scored SparseVector StageScore TokenMatch".split(), ".types"),
+        **dict.fromkeys("DistributionBased Fusion ReciprocalRank WeightedSum".split(), ".fusion"),
+        "BgeM3Encoder": ".encoders.bge_m3",
+        "CrossEncoderReranker": ".rerankers.cross_encoder",
+        "Encoder": ".encoders.base",
+        "HybridIndex": ".pipeline",
+        "LateInteractionReranker": ".rerankers.late_interaction",
+        "Reranker": ".rerankers.base",
+        "Store": ".stores.base",
+    },
+)

@@ -1,0 +1,130 @@
+"""Checks of what callers hand in, made before anything is encoded or written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .errors import DuplicateIdError, InvalidInputError, InvalidTextError, MetadataError
+from .types import Metadata, Passage
+
+
+def check_text(text: object, what: str) -> str:
+    """Return the text, or raise InvalidTextError naming `what` it was meant to be."""
+    if not isinstance(text, str):
+        raise InvalidTextError(f"{what} is {text!r:.80} ({type(text).__name__}); a str is needed")
+    position = _lone_surrogate(text)
+    if position is not None:
+        raise InvalidTextError(
+            f"{what} has a lone surrogate {ascii(text[position])} at character {position}, which UTF-8 cannot hold; "
+            'clean it with text.encode("utf-8", "replace").decode()'
+        )
+    return text
+
+
+def check_texts(texts: Sequence[object], what: str = "text") -> list[str]:
+    """Check a sequence of texts; the error names the position."""
+    if isinstance(texts, (str, bytes)):
+        raise InvalidInputError(f"a list of texts is needed, got one {type(texts).__name__}: wrap it in a list")
+    return [check_text(text, f"{what} {i}") for i, text in enumerate(texts)]
+
+
+def check_count(value: object, name: str, least: int = 0) -> int:
+    """Return an int >= least, or raise InvalidInputError (a ValueError)."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidInputError(f"{name}={value!r} must be an integer >= {least}")
+    number: int = value.__index__()
+    if number < least:
+        raise InvalidInputError(f"{name}={number} must be an integer >= {least}")
+    return number
+
+
+def encode_metadata(metadata: Metadata, owner: str) -> str:
+    """Return metadata as JSON that decodes to an equal value.
+
+    Raises:
+        MetadataError: naming the passage and the key whose value JSON cannot hold exactly.
+    """
+    if not isinstance(metadata, dict):
+        try:
+            metadata = dict(metadata)
+        except (TypeError, ValueError):
+            raise MetadataError(f"metadata of {owner} is {metadata!r:.80}; a mapping is needed") from None
+    try:
+        _check_value(metadata, owner, "")
+        return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise MetadataError(f"metadata of {owner} is nested too deeply or contains itself") from None
+    except ValueError as error:  # an int of thousands of digits
+        if isinstance(error, MetadataError):
+            raise
+        raise MetadataError(f"metadata of {owner} cannot be stored: {error}") from None
+
+
+def check_passages(passages: Iterable[Passage]) -> list[tuple[Passage, str]]:
+    """Return each passage with its metadata as JSON; identical repeats of an id collapse to the first.
+
+    Raises:
+        InvalidInputError, InvalidTextError, MetadataError: naming the passage.
+        DuplicateIdError: an id with two different passages.
+    """
+    checked: dict[str, tuple[Passage, str]] = {}
+    for position, passage in enumerate(passages):
+        if not isinstance(passage, Passage):
+            raise InvalidInputError(f"item {position} is {passage!r:.80}; a Passage is needed")
+        check_id(passage.id, f"id of passage {position}")
+        owner = f"passage {position} (id {passage.id!r:.80})"
+        check_text(passage.text, f"text of {owner}")
+        item = (passage, encode_metadata(passage.metadata, owner))
+        seen = checked.setdefault(passage.id, item)
+        if seen[0].text != passage.text or dict(seen[0].metadata) != dict(passage.metadata):
+            raise DuplicateIdError(
+                f"id {passage.id!r:.80} occurs twice in this call with different text or metadata; "
+                "give each passage an id of its own"
+            )
+    return list(checked.values())
+
+
+def check_id(id: object, what: str = "id") -> str:
+    """Return the id: any string that is not empty and that UTF-8 can hold."""
+    text = check_text(id, what)
+    if not text:
+        raise InvalidInputError(f"{what} is an empty string; give it a name, or leave ids out")
+    return text
+
+
+def _lone_surrogate(text: str) -> int | None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def _check_value(value: Any, owner: str, key: str) -> None:
+    """Raise MetadataError unless JSON gives the value back as it is."""
+    if value is None or isinstance(value, (bool, int)):
+        return
+    if isinstance(value, str):
+        if _lone_surrogate(value) is not None:
+            raise MetadataError(f"metadata of {owner}: {key!r} has a lone surrogate, which UTF-8 cannot hold")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise MetadataError(f"metadata of {owner}: {key!r} is {value}; use None for a missing number")
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _check_value(item, owner, f"{key}[{i}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            path = f"{key}.{name}" if key else str(name)
+            if not isinstance(name, str):
+                raise MetadataError(f"metadata of {owner}: the key {name!r} at {path!r} is not a string")
+            _check_value(name, owner, path)
+            _check_value(item, owner, path)
+    else:
+        raise MetadataError(
+            f"metadata of {owner}: {key!r} is a {type(value).__name__} ({value!r:.60}), which would not come back as it "
+            "is; use str, int, float, bool, None, or lists and dicts of them"
+        )

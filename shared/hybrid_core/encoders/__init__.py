@@ -1,0 +1,1 @@
+"""Texts to vectors: dense, sparse and multi-vectors in one forward pass."""

@@ -1,0 +1,318 @@
+"""Filter expressions over metadata: one tree for every store and framework, and what it means.
+
+    And(Eq("lang", "zh"), Or(Gte("year", 2024), Contains("tags", "draft")))
+    parse_filter({"lang": "zh", "year": {"$gte": 2024}})        # the dict form of Chroma and LangChain
+
+Meaning, the same on every store:
+
+- A key is the name of a top-level metadata entry. A comparison with a missing key is false, and so `Ne` and `Nin`,
+  which are `Not(Eq)` and `Not(In)`, are true of it. An entry that is None is there (`Exists`) and equals only None.
+- Values of different kinds are never equal and never ordered: numbers (int and float) compare with numbers, strings
+  with strings (by code point, so ISO dates order as dates), booleans only with booleans.
+- A list equals a list of equal elements. `Contains`, `AnyOf` and `AllOf` ask what a list entry holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .errors import FilterError
+from .types import Metadata
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Eq:
+    """The entry equals the value."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ne:
+    """The entry is missing or differs from the value."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Gt:
+    """The entry is of the value's kind and greater."""
+
+    key: str
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Gte:
+    """The entry is of the value's kind and greater or equal."""
+
+    key: str
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Lt:
+    """The entry is of the value's kind and less."""
+
+    key: str
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Lte:
+    """The entry is of the value's kind and less or equal."""
+
+    key: str
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The entry equals one of the values."""
+
+    key: str
+    values: Sequence[Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Nin:
+    """The entry is missing or equals none of the values."""
+
+    key: str
+    values: Sequence[Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The entry is a list that holds the value."""
+
+    key: str
+    value: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """The entry is a list that holds at least one of the values."""
+
+    key: str
+    values: Sequence[Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """The entry is a list that holds all of the values."""
+
+    key: str
+    values: Sequence[Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The entry is there, whatever its value."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """The entry is a string that holds the text, letter case aside."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class And:
+    """All of the parts hold; of no parts, true."""
+
+    parts: tuple[Filter, ...]
+
+    def __init__(self, *parts: Filter) -> None:
+        object.__setattr__(self, "parts", parts)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Or:
+    """At least one of the parts holds; of no parts, false."""
+
+    parts: tuple[Filter, ...]
+
+    def __init__(self, *parts: Filter) -> None:
+        object.__setattr__(self, "parts", parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: Filter
+
+
+Filter: TypeAlias = (
+    Eq | Ne | Gt | Gte | Lt | Lte | In | Nin | Contains | AnyOf | AllOf | Exists | TextMatch | And | Or | Not
+)
+
+_MISSING = object()
+
+
+def matches(expression: Filter, metadata: Metadata) -> bool:
+    """Say whether metadata satisfies the expression: the meaning that every store must agree with."""
+    match expression:
+        case And(parts):
+            return all(matches(part, metadata) for part in parts)
+        case Or(parts):
+            return any(matches(part, metadata) for part in parts)
+        case Not(part):
+            return not matches(part, metadata)
+        case Exists(key):
+            return key in metadata
+    entry = metadata.get(expression.key, _MISSING)
+    match expression:
+        case Eq(_, value):
+            return _equal(entry, value)
+        case Ne(_, value):
+            return not _equal(entry, value)
+        case Gt(_, value):
+            return _ordered(entry, value) and entry > value
+        case Gte(_, value):
+            return _ordered(entry, value) and entry >= value
+        case Lt(_, value):
+            return _ordered(entry, value) and entry < value
+        case Lte(_, value):
+            return _ordered(entry, value) and entry <= value
+        case In(_, values):
+            return _held(entry, values)
+        case Nin(_, values):
+            return not _held(entry, values)
+        case Contains(_, value):
+            return isinstance(entry, list) and _held(value, entry)
+        case AnyOf(_, values):
+            return isinstance(entry, list) and any(_held(value, entry) for value in values)
+        case AllOf(_, values):
+            return isinstance(entry, list) and all(_held(value, entry) for value in values)
+        case TextMatch(_, text):
+            return isinstance(entry, str) and text.casefold() in entry.casefold()
+
+
+def check_filter(expression: object) -> Filter:
+    """Return the expression if it is well formed.
+
+    Raises:
+        FilterError: naming the part that is not.
+    """
+    match expression:
+        case And(parts) | Or(parts):
+            for part in parts:
+                check_filter(part)
+        case Not(part):
+            check_filter(part)
+        case Exists(key):
+            _check_key(key)
+        case Eq(key, _) | Ne(key, _) | Contains(key, _):
+            _check_key(key)
+        case Gt(key, value) | Gte(key, value) | Lt(key, value) | Lte(key, value):
+            _check_key(key)
+            if not _ordered(value, value):
+                raise FilterError(f"{expression!r}: only numbers and strings have an order, not {type(value).__name__}")
+        case In(key, values) | Nin(key, values) | AnyOf(key, values) | AllOf(key, values):
+            _check_key(key)
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise FilterError(f"{expression!r}: a list of values is needed, not {type(values).__name__}")
+        case TextMatch(key, text):
+            _check_key(key)
+            if not isinstance(text, str):
+                raise FilterError(f"{expression!r}: a string is needed, not {type(text).__name__}")
+        case _:
+            raise FilterError(
+                f"{expression!r:.80} is no filter; build one of hybrid_core's filter classes, e.g. Eq('lang', 'en'), "
+                "or pass a dict such as {'lang': 'en'}"
+            )
+    return expression
+
+
+_OPERATORS: dict[str, Callable[[str, Any], Filter]] = {
+    "$eq": Eq,
+    "$ne": Ne,
+    "$gt": Gt,
+    "$gte": Gte,
+    "$lt": Lt,
+    "$lte": Lte,
+    "$in": In,
+    "$nin": Nin,
+    "$contains": Contains,
+    "$any": AnyOf,
+    "$all": AllOf,
+    "$text": TextMatch,
+}
+
+
+def parse_filter(expression: Filter | Mapping[str, Any]) -> Filter:
+    """Read the dict form that Chroma and LangChain users write; a filter object is checked and returned as it is.
+
+    `{"a": 1, "b": {"$gt": 2, "$lt": 5}}` means all of it; `$and`, `$or` take lists, `$not` a dict; operators are
+    `$eq $ne $gt $gte $lt $lte $in $nin $contains $any $all $exists $text`.
+
+    Raises:
+        FilterError: naming the part that cannot be read.
+    """
+    if not isinstance(expression, Mapping):
+        return check_filter(expression)
+    parts: list[Filter] = []
+    for key, value in expression.items():
+        if key in ("$and", "$or"):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise FilterError(f"{key} takes a list of filters, not {value!r:.80}")
+            parts.append((And if key == "$and" else Or)(*(parse_filter(item) for item in value)))
+        elif key == "$not":
+            parts.append(Not(parse_filter(value)))
+        elif isinstance(key, str) and key.startswith("$"):
+            raise FilterError(f"unknown operator {key!r}; use $and, $or, $not, or a metadata key")
+        elif isinstance(value, Mapping) and value and all(isinstance(k, str) and k.startswith("$") for k in value):
+            parts.extend(_condition(key, operator, operand) for operator, operand in value.items())
+        else:
+            parts.append(Eq(key, value))
+    parsed = parts[0] if len(parts) == 1 else And(*parts)
+    return check_filter(parsed)
+
+
+def _condition(key: str, operator: str, operand: Any) -> Filter:
+    if operator == "$exists":
+        if not isinstance(operand, bool):
+            raise FilterError(f"{key!r}: $exists takes True or False, not {operand!r:.80}")
+        return Exists(key) if operand else Not(Exists(key))
+    if operator not in _OPERATORS:
+        raise FilterError(f"{key!r}: unknown operator {operator!r}; use one of {', '.join([*_OPERATORS, '$exists'])}")
+    return _OPERATORS[operator](key, operand)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise FilterError(f"metadata keys are strings, not {key!r:.80}")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, (int, float)) else type(value).__name__
+
+
+def _equal(entry: Any, value: Any) -> bool:
+    if isinstance(entry, list) and isinstance(value, (list, tuple)):
+        return len(entry) == len(value) and all(_equal(a, b) for a, b in zip(entry, value, strict=True))
+    if isinstance(entry, dict) and isinstance(value, Mapping):
+        return entry.keys() == value.keys() and all(_equal(entry[k], value[k]) for k in entry)
+    return _kind(entry) == _kind(value) and bool(entry == value)
+
+
+def _ordered(entry: Any, value: Any) -> bool:
+    return _kind(entry) in ("number", "str") and _kind(entry) == _kind(value)
+
+
+def _held(value: Any, values: Sequence[Any]) -> bool:
+    return any(_equal(value, other) for other in values)

@@ -1,0 +1,1 @@
+"""Second-stage scoring of query and passage together."""

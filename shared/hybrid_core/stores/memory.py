@@ -1,0 +1,106 @@
+"""The exact store in memory: for small or passing collections, and the oracle that other stores are tested against."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..filters import Filter, matches
+from ..types import Encoding, FloatArray, Passage, Scored, SparseVector
+from .scoring import best, exact_dense_scores, sparse_matrix, text_hash
+
+
+class MemoryStore:
+    """Keeps everything in dictionaries and scores every passage exactly, one by one."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[Passage, FloatArray, SparseVector]] = {}
+        self._id_of_text: dict[bytes, str] = {}
+        self._vocabulary = 0
+        self._lock = threading.RLock()
+
+    def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
+        """Write passages, replacing those with the same id."""
+        with self._lock:
+            self._vocabulary = encoding.sparse.shape[1]
+            self.delete([passage.id for passage in passages])
+            for i, passage in enumerate(passages):
+                sparse = encoding.sparse_row(i)
+                copied = SparseVector(sparse.indices.copy(), sparse.values.copy())
+                self._rows[passage.id] = (_copy(passage), encoding.dense[i].copy(), copied)
+                self._id_of_text[text_hash(passage.text)] = passage.id
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete passages; return how many were there."""
+        with self._lock:
+            gone = [self._rows.pop(id_) for id_ in dict.fromkeys(ids) if id_ in self._rows]
+            for passage, _, _ in gone:
+                if self._id_of_text.get(text_hash(passage.text)) == passage.id:
+                    del self._id_of_text[text_hash(passage.text)]
+            return len(gone)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Passage]:
+        """Return the passages that are there, by id."""
+        with self._lock:
+            return {id_: _copy(self._rows[id_][0]) for id_ in ids if id_ in self._rows}
+
+    def ids(self, filter: Filter | None = None) -> list[str]:
+        """Return the ids of all passages that satisfy the filter, oldest write first."""
+        with self._lock:
+            return [
+                id_ for id_, (passage, _, _) in self._rows.items() if filter is None or matches(filter, passage.metadata)
+            ]
+
+    def count(self) -> int:
+        """Return the number of passages."""
+        return len(self._rows)
+
+    def encodings(self, texts: Sequence[str]) -> tuple[list[int], Encoding | None]:
+        """Return the positions of texts already here, and their vectors."""
+        with self._lock:
+            known = [(i, self._id_of_text.get(text_hash(text))) for i, text in enumerate(texts)]
+            rows = [self._rows[id_] for _, id_ in known if id_ is not None]
+            if not rows:
+                return [], None
+            sparse = sparse_matrix([row[2] for row in rows], self._vocabulary)
+            return [i for i, id_ in known if id_ is not None], Encoding(np.stack([row[1] for row in rows]), sparse)
+
+    def sparse_vectors(self, ids: Sequence[str]) -> dict[str, SparseVector]:
+        """Return the sparse vectors of the passages that are there, by id."""
+        with self._lock:
+            return {id_: self._rows[id_][2] for id_ in ids if id_ in self._rows}
+
+    def search_dense(self, vector: FloatArray, k: int, filter: Filter | None = None) -> list[Scored]:
+        """Score every passage that satisfies the filter."""
+        with self._lock:
+            ids = self.ids(filter)
+            if not ids:
+                return []
+            rows = np.stack([self._rows[id_][1] for id_ in ids])
+        return best(exact_dense_scores(rows, vector), k, ids.__getitem__)
+
+    def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
+        """Score every passage that satisfies the filter and shares a token."""
+        query = vector.as_dict()
+        found: list[Scored] = []
+        with self._lock:
+            for id_ in self.ids(filter):
+                score, shared = 0.0, False
+                for token, weight in self._rows[id_][2].as_dict().items():  # ids ascending: the order of the sum
+                    if token in query:
+                        score, shared = score + query[token] * weight, True
+                if shared:
+                    found.append(Scored(id_, score))
+        return sorted(found, key=lambda item: (-item.score, item.id))[:k]
+
+    def close(self) -> None:
+        """Nothing is held open; the passages stay until the object goes."""
+
+
+def _copy(passage: Passage) -> Passage:
+    """Callers may change what they passed in or got out; the store's own copy must not move with it."""
+    return replace(passage, metadata=copy.deepcopy(dict(passage.metadata)))

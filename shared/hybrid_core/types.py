@@ -1,0 +1,167 @@
+"""The values that travel between stages: frozen, without behaviour of their own beyond access."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+FloatArray: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int32]
+Metadata: TypeAlias = Mapping[str, Any]
+Mode: TypeAlias = Literal["hybrid", "dense", "sparse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text with an id and metadata, the unit that is stored and found.
+
+    Attributes:
+        id: unique in an index; any non-empty string.
+        text: the text that is encoded and returned.
+        metadata: JSON values (str, int, finite float, bool, None, lists and dicts of them); comes back exactly.
+    """
+
+    id: str
+    text: str
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseVector:
+    """One row of learned sparse weights.
+
+    Attributes:
+        indices: vocabulary ids, int32, ascending, no repeats.
+        values: weights, float32, > 0, same length.
+    """
+
+    indices: IntArray
+    values: FloatArray
+
+    def as_dict(self) -> dict[int, float]:
+        """Return {vocabulary id: weight}."""
+        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))
+
+    @classmethod
+    def from_dict(cls, weights: Mapping[int, float]) -> SparseVector:
+        """Build from {vocabulary id: weight}."""
+        indices = np.array(sorted(weights), dtype=np.int32)
+        return cls(indices, np.array([weights[i] for i in indices.tolist()], dtype=np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """What one forward pass says of n texts.
+
+    Attributes:
+        dense: (n, d) float32, rows of unit length.
+        sparse: CSR (n, vocabulary) float32, ids ascending in each row, special tokens removed,
+            the maximum over repeated tokens.
+        multi: n arrays (tokens, d) float32, rows of unit length, the first token (CLS) left out; None unless asked for.
+    """
+
+    dense: FloatArray
+    sparse: csr_array
+    multi: tuple[FloatArray, ...] | None = None
+
+    def __len__(self) -> int:
+        return int(self.dense.shape[0])
+
+    def sparse_row(self, i: int) -> SparseVector:
+        """Return row `i` of the sparse side."""
+        start, end = self.sparse.indptr[i], self.sparse.indptr[i + 1]
+        return SparseVector(self.sparse.indices[start:end], self.sparse.data[start:end])
+
+    def rows(self, chosen: Sequence[int]) -> Encoding:
+        """Return the chosen rows, in that order; a row may be chosen more than once."""
+        order = np.asarray(chosen, dtype=np.int64)
+        multi = None if self.multi is None else tuple(self.multi[i] for i in order)
+        return Encoding(self.dense[order], self.sparse[order], multi)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Names everything that decides what vectors a text gets; written beside an index and checked on open.
+
+    Attributes:
+        model: the name or folder the model was loaded from; informative only, a copy elsewhere is the same model.
+        digest: of the configuration, the tokenizer, the heads and samples of the weights.
+        dimension: d of the dense vectors.
+        vocabulary: size of the sparse side.
+        pooling: how the dense vector is taken from the hidden states.
+        max_length: tokens of a passage that the model sees.
+        instruction: text put before every passage.
+    """
+
+    model: str
+    digest: str
+    dimension: int
+    vocabulary: int
+    pooling: str
+    max_length: int
+    instruction: str = ""
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Return the names of the fields that differ, the informative `model` left out."""
+        names = [f.name for f in fields(self) if f.name != "model"]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict that JSON can hold."""
+        return asdict(self)
+
+
+class Scored(NamedTuple):
+    """An id with a score: the element of a ranked list, best first, ties in order of id."""
+
+    id: str
+    score: float
+
+
+class StageScore(NamedTuple):
+    """What one stage said of a passage: its score there, and its rank from 1."""
+
+    score: float
+    rank: int
+
+
+class TokenMatch(NamedTuple):
+    """A token that query and passage share, and what it adds to the sparse score.
+
+    Attributes:
+        token: as the tokenizer writes it ("▁" marks the start of a word).
+        query_weight: its weight in the query.
+        passage_weight: its weight in the passage.
+        score: the product of the two.
+    """
+
+    token: str
+    query_weight: float
+    passage_weight: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that was found, with the reasons.
+
+    Attributes:
+        passage: what was found.
+        score: the score of the last stage; higher is better; comparable within one search.
+        stages: stage name ("dense", "sparse", "fused", "reranked") -> StageScore, for each stage that returned
+            the passage.
+        matches: the tokens shared with the query, filled by `HybridIndex.explain` only; their scores, added in this
+            order, are the sparse score to the last bit.
+    """
+
+    passage: Passage
+    score: float
+    stages: Mapping[str, StageScore]
+    matches: tuple[TokenMatch, ...] = ()
