@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ def check_text(text: object, what: str) -> str:
     position = _lone_surrogate(text)
     if position is not None:
         raise InvalidTextError(
-            f"{what} has a lone surrogate {ascii(text[position])} at character {position}, which UTF-8 cannot hold; "
+            f"{what} has a lone surrogate {text[position]!a} at character {position}, which UTF-8 cannot hold; "
             'clean it with text.encode("utf-8", "replace").decode()'
         )
     return text
@@ -87,6 +88,20 @@ def check_passages(passages: Iterable[Passage]) -> list[tuple[Passage, str]]:
     return list(checked.values())
 
 
+def make_passage(text: object, id: str | None, metadata: Metadata | None, what: str = "text") -> Passage:
+    """Return a Passage; without an id it gets one derived from text and metadata, so that the same is the same.
+
+    Raises:
+        InvalidTextError, MetadataError: naming `what` it was meant to be.
+    """
+    text = check_text(text, what)
+    metadata = {} if metadata is None else metadata
+    if id is not None:
+        return Passage(id, text, metadata)
+    content = encode_metadata(metadata, what) + "\0" + text
+    return Passage(hashlib.blake2b(content.encode("utf-8"), digest_size=16).hexdigest(), text, metadata)
+
+
 def check_id(id: object, what: str = "id") -> str:
     """Return the id: any string that is not empty and that UTF-8 can hold."""
     text = check_text(id, what)
@@ -125,6 +140,6 @@ def _check_value(value: Any, owner: str, key: str) -> None:
             _check_value(item, owner, path)
     else:
         raise MetadataError(
-            f"metadata of {owner}: {key!r} is a {type(value).__name__} ({value!r:.60}), which would not come back as it "
-            "is; use str, int, float, bool, None, or lists and dicts of them"
+            f"metadata of {owner}: {key!r} is a {type(value).__name__} ({value!r:.60}), which would not come back as "
+            "it is; use str, int, float, bool, None, or lists and dicts of them"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,12 +12,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from .checks import check_count, check_id, check_passages, check_text, encode_metadata
+from .checks import check_count, check_id, check_passages, check_text, encode_metadata, make_passage
 from .encoders.base import Encoder
 from .errors import InvalidInputError
 from .filters import Filter, parse_filter
 from .fusion import Fusion, ReciprocalRank
-from .rerankers.base import Reranker
+from .rerankers.base import Reranker, rank
 from .stores.base import Store
 from .types import Encoding, Hit, Metadata, Mode, Passage, Scored, SparseVector, StageScore, TokenMatch
 
@@ -249,14 +248,9 @@ class HybridIndex:
         # a passage that another thread deleted since the search is left out
         final = [item for item in final if item.id in found]
         if self.reranker:
-            final = lists["reranked"] = self._rerank(self.reranker, query, final, found)
+            order = rank(self.reranker, query, [found[item.id].text for item in final])
+            final = lists["reranked"] = [Scored(final[i].id, score) for i, score in order]
         return _hits(final[:k], lists, found), sparse
-
-    def _rerank(self, reranker: Reranker, query: str, ranked: list[Scored], found: dict[str, Passage]) -> list[Scored]:
-        """Order by the reranker's scores; ties stay in the order they came in."""
-        scores = reranker.score(query, [found[item.id].text for item in ranked])
-        order = np.argsort(-scores, kind="stable")
-        return [Scored(ranked[i].id, float(scores[i])) for i in order]
 
     def _matches(self, query: SparseVector, passage: SparseVector) -> tuple[TokenMatch, ...]:
         shared, in_query, in_passage = np.intersect1d(
@@ -312,12 +306,7 @@ def _passages(
                 raise InvalidInputError("Passages carry their own id and metadata; leave ids and metadatas out")
             yield text
             continue
-        check_text(text, f"text {position}")
-        metadata = {} if metadata is None else metadata
-        if given_id is None:
-            key = encode_metadata(metadata, f"text {position}") + "\0" + text
-            given_id = hashlib.blake2b(key.encode("utf-8"), digest_size=16).hexdigest()
-        yield Passage(given_id, text, metadata)
+        yield make_passage(text, given_id, metadata, f"text {position}")
 
 
 def _next(stream: Iterator[Any] | None, name: str, position: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -16,6 +17,8 @@ FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int32]
 Metadata: TypeAlias = Mapping[str, Any]
 Mode: TypeAlias = Literal["hybrid", "dense", "sparse"]
+
+PRIVATE_PREFIX = "_bge_hybrid_"  # metadata keys that begin so are an adapter's own, kept from its users
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +168,15 @@ class Hit:
     score: float
     stages: Mapping[str, StageScore]
     matches: tuple[TokenMatch, ...] = ()
+
+    def annotated_metadata(self) -> dict[str, Any]:
+        """Return a copy of the passage's metadata with the reasons added.
+
+        `relevance_score` is the score, `stage_scores` maps each stage to its score and rank; entries of the same name
+        are hidden by them in this copy. Entries that an adapter keeps for itself are left out.
+        """
+        public = {
+            k: v for k, v in copy.deepcopy(dict(self.passage.metadata)).items() if not k.startswith(PRIVATE_PREFIX)
+        }
+        stages = {name: stage._asdict() for name, stage in self.stages.items()}
+        return {**public, "relevance_score": self.score, "stage_scores": stages}

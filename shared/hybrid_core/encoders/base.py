@@ -17,9 +17,7 @@ class Encoder(Protocol):
         """What decides which vector a text gets."""
         ...
 
-    def encode_documents(
-        self, texts: Sequence[str], *, multi: bool = False, show_progress: bool = False
-    ) -> Encoding:
+    def encode_documents(self, texts: Sequence[str], *, multi: bool = False, show_progress: bool = False) -> Encoding:
         """Encode passages, in the order given."""
         ...
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TINY = "tiny"  # the name of the model in the package
 _QUERY_CACHE = 128  # encoded queries kept, so that classes sharing an encoder share the pass over one question
 
 
@@ -81,9 +83,7 @@ class BgeM3Encoder:
         check_count(query_max_length, "query_max_length", least=3)
         if batch_tokens is not None:
             check_count(batch_tokens, "batch_tokens", least=1)
-        checkpoint = find_checkpoint(
-            model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-        )
+        checkpoint = find_checkpoint(model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         self._runtime = TorchM3(checkpoint, device=device, precision=precision)
         self._tokenizer = _load_tokenizer(checkpoint.folder, checkpoint.name)
         self._pad_id = int(checkpoint.config.get("pad_token_id", 1))
@@ -105,15 +105,15 @@ class BgeM3Encoder:
         )
 
     @classmethod
-    def tiny(
-        cls, *, device: str | None = "cpu", max_length: int = 8192, query_max_length: int = 512
-    ) -> BgeM3Encoder:
+    def tiny(cls, *, device: str | None = "cpu", max_length: int = 8192, query_max_length: int = 512) -> BgeM3Encoder:
         """Load the small English and Chinese model that comes with the package (6 MB, 192 dimensions, offline).
 
         Trained on technical documentation; a real model for first contact, demos and tests, weak outside its domain.
         """
         folder = Path(str(files("hybrid_core") / "models" / "tiny_m3"))
-        return cls(folder, device=device, max_length=max_length, query_max_length=query_max_length)
+        encoder = cls(folder, device=device, max_length=max_length, query_max_length=query_max_length)
+        encoder._fingerprint = replace(encoder._fingerprint, model=TINY)
+        return encoder
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -133,9 +133,7 @@ class BgeM3Encoder:
     def __repr__(self) -> str:
         return f"BgeM3Encoder({self._fingerprint.model!r}, precision={self.precision!r}, device={self.device!r})"
 
-    def encode_documents(
-        self, texts: Sequence[str], *, multi: bool = False, show_progress: bool = False
-    ) -> Encoding:
+    def encode_documents(self, texts: Sequence[str], *, multi: bool = False, show_progress: bool = False) -> Encoding:
         """Encode passages.
 
         Args:
@@ -231,14 +229,12 @@ class BgeM3Encoder:
         return rows
 
 
+@dataclass(frozen=True, slots=True)
 class _Role:
     """How one kind of text is prepared."""
 
-    __slots__ = ("instruction", "max_length")
-
-    def __init__(self, instruction: str, max_length: int) -> None:
-        self.instruction = instruction
-        self.max_length = max_length
+    instruction: str
+    max_length: int
 
 
 def _load_tokenizer(folder: Path, name: str) -> Any:

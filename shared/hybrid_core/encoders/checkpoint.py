@@ -67,7 +67,10 @@ def find_checkpoint(
     """
     name = str(model)
     folder = Path(model).expanduser()
-    if not folder.is_dir():
+    if folder.is_dir():
+        folder = folder.resolve()
+        name = str(folder)
+    else:
         if folder.is_absolute() or name.startswith((".", "~")):
             raise ModelLoadError(f"model folder {name!r} does not exist")
         folder = _download(name, revision, cache_dir, local_files_only)

@@ -52,7 +52,9 @@ class MemoryStore:
         """Return the ids of all passages that satisfy the filter, oldest write first."""
         with self._lock:
             return [
-                id_ for id_, (passage, _, _) in self._rows.items() if filter is None or matches(filter, passage.metadata)
+                id_
+                for id_, (passage, _, _) in self._rows.items()
+                if filter is None or matches(filter, passage.metadata)
             ]
 
     def count(self) -> int:

@@ -27,7 +27,8 @@ def exact_dense_scores(rows: FloatArray, vector: FloatArray) -> NDArray[np.float
 
     A BLAS product is faster, but rounds by the shape of the matrix; it chooses candidates, this scores them.
     """
-    return np.einsum("ij,j->i", rows.astype(np.float64), vector.astype(np.float64))
+    scores: NDArray[np.float64] = np.einsum("ij,j->i", rows.astype(np.float64), vector.astype(np.float64))
+    return scores
 
 
 def dense_candidates(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

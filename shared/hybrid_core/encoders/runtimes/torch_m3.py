@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -47,9 +49,10 @@ class TorchM3:
         self.precision = _pick_precision(precision, self.device)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         try:
-            self._model = transformers.XLMRobertaModel.from_pretrained(
-                checkpoint.folder, dtype=dtype, add_pooling_layer=False, local_files_only=True
-            )
+            with _quiet(transformers):
+                self._model = transformers.XLMRobertaModel.from_pretrained(
+                    checkpoint.folder, dtype=dtype, add_pooling_layer=False, local_files_only=True
+                )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelLoadError(f"the weights of {checkpoint.name!r} cannot be loaded: {error}") from error
         self._sparse = _load_head(checkpoint.heads["sparse_linear"])
@@ -97,6 +100,19 @@ def pick_device(device: str | None) -> str:
             f"device={device!r} is not to be had here ({reason}); leave it out to take the best there is"
         ) from error
     return device
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep transformers from drawing a progress bar over a load of milliseconds; its setting is put back."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _pick_precision(precision: str, device: str) -> Literal["fp32", "fp16", "bf16"]:

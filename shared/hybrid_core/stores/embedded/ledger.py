@@ -32,7 +32,11 @@ _CHUNK = 500  # ids in one SELECT: every SQLite build allows 999 parameters
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS info (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS passages (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text_hash BLOB NOT NULL, metadata TEXT NOT NULL, text TEXT NOT NULL
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    text_hash BLOB NOT NULL,
+    metadata TEXT NOT NULL,
+    text TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS passages_by_text ON passages (text_hash);
 CREATE TABLE IF NOT EXISTS vectors (

@@ -1,5 +1,7 @@
-"""What the embedded store holds in memory of each row: id, sequence number, whether it is still there, and its vector
-until the dense view has it."""
+"""What the embedded store holds in memory of each row.
+
+That is its id, its sequence number, whether it is still there, and its vector until the dense view has it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class Rows:
         wanted, here = np.array(seqs, dtype=np.int64), self.seqs()
         slots = np.searchsorted(here, wanted)
         inside = slots < len(here)
-        return slots[inside][here[slots[inside]] == wanted[inside]]
+        found: NDArray[np.int64] = slots[inside][here[slots[inside]] == wanted[inside]]
+        return found
 
     def remove(self, seqs: Sequence[int]) -> None:
         """Mark rows as gone; numbers that are not here are passed over."""

@@ -1,0 +1,62 @@
+"""A reranker as a LlamaIndex node postprocessor."""
+
+from __future__ import annotations
+
+from llama_index.core import instrumentation
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+
+from hybrid_core.errors import InvalidInputError
+from hybrid_core.rerankers.base import Reranker, rank
+
+dispatcher = instrumentation.get_dispatcher(__name__)
+
+
+class BgeReranker(BaseNodePostprocessor):
+    """Keeps the nodes that a reranker scores highest; drops into any query engine as a node postprocessor.
+
+    Returned nodes are new NodeWithScore values; the ones passed in are left as they are. Fires LlamaIndex's rerank
+    events at start and end, for empty input too.
+
+    Attributes:
+        reranker: a loaded reranker.
+        top_n: how many nodes to keep.
+
+    Example:
+        >>> reranker = BgeReranker(reranker=LateInteractionReranker(BgeM3Encoder.tiny()), top_n=1)
+        >>> nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("网关限流。", "Workers pull tasks.")]
+        >>> reranker.postprocess_nodes(nodes, query_str="what do workers do?")[0].text
+        'Workers pull tasks.'
+    """
+
+    reranker: Reranker = Field(exclude=True)
+    top_n: int = 5
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex writes this class down."""
+        return "BgeReranker"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise InvalidInputError("reranking needs the query: pass query_bundle or query_str")
+        query, name = query_bundle.query_str, self.reranker.name
+        dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=name))
+        payload: dict[str, object] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: self.top_n,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            texts = [item.node.get_content(metadata_mode=MetadataMode.NONE) for item in nodes]
+            order = rank(self.reranker, query, texts, self.top_n)
+            best = [NodeWithScore(node=nodes[i].node, score=score) for i, score in order]
+            event.on_end(payload={EventPayload.NODES: best})
+        dispatcher.event(ReRankEndEvent(nodes=best))
+        return best

@@ -1,0 +1,119 @@
+"""A HybridIndex as a LlamaIndex retriever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.ingestion import run_transformations
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBundle, TransformComponent
+
+from hybrid_core.encoders.base import Encoder
+from hybrid_core.fusion import Fusion
+from hybrid_core.pipeline import HybridIndex
+from hybrid_core.rerankers.base import Reranker
+from hybrid_core.types import Mode
+
+from .nodes import to_node, to_passage
+
+
+class HybridRetriever(BaseRetriever):
+    """Two-stage hybrid retrieval: dense and sparse recall, fusion, and reranking where the index has a reranker.
+
+    Returned nodes carry `relevance_score` and `stage_scores` (score and rank in each stage) in their metadata, out of
+    the sight of prompts.
+
+    Args:
+        index: an open HybridIndex.
+        k: how many nodes to return.
+        candidates: how many passages each side recalls.
+        filter: only passages whose metadata satisfies it; a filter object or its dict form.
+        mode: "hybrid", "dense" or "sparse".
+        callback_manager: as in every LlamaIndex retriever.
+
+    Example:
+        >>> nodes = [TextNode(text="Workers pull tasks."), TextNode(text="网关限流。")]
+        >>> retriever = HybridRetriever.from_nodes(nodes, encoder=BgeM3Encoder.tiny(), k=1)
+        >>> retriever.retrieve("what do workers do?")[0].text
+        'Workers pull tasks.'
+    """
+
+    def __init__(
+        self,
+        index: HybridIndex,
+        k: int = 5,
+        candidates: int = 50,
+        filter: Any = None,
+        mode: Mode = "hybrid",
+        *,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        super().__init__(callback_manager=callback_manager)
+        self.index = index
+        self.k = k
+        self.candidates = candidates
+        self.filter = filter
+        self.mode = mode
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Sequence[Document],
+        *,
+        encoder: Encoder,
+        path: str | Path | None = None,
+        reranker: Reranker | None = None,
+        fusion: Fusion | None = None,
+        transformations: Sequence[TransformComponent] | None = None,
+        **settings: Any,
+    ) -> HybridRetriever:
+        """Split documents into nodes, index them, and return a retriever over them.
+
+        Args:
+            documents: whole documents.
+            encoder: the model.
+            path: the index folder; None keeps everything in memory.
+            reranker: scores the candidates again; None leaves the fused order.
+            fusion: how dense and sparse are joined; None is reciprocal rank fusion.
+            transformations: makes nodes of documents; None splits by sentences, as LlamaIndex does by default.
+            **settings: the other arguments of the class.
+        """
+        nodes = run_transformations(documents, transformations or [SentenceSplitter()])
+        return cls.from_nodes(nodes, encoder=encoder, path=path, reranker=reranker, fusion=fusion, **settings)
+
+    @classmethod
+    def from_nodes(
+        cls,
+        nodes: Iterable[BaseNode],
+        *,
+        encoder: Encoder,
+        path: str | Path | None = None,
+        reranker: Reranker | None = None,
+        fusion: Fusion | None = None,
+        **settings: Any,
+    ) -> HybridRetriever:
+        """Index nodes and return a retriever over them; arguments as in `from_documents`."""
+        index = HybridIndex.open(path, encoder=encoder, reranker=reranker, fusion=fusion)
+        retriever = cls(index, **settings)
+        retriever.add_nodes(nodes)
+        return retriever
+
+    def add_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
+        """Store nodes, replacing those with the same id; return their ids."""
+        return self.index.upsert([to_passage(node) for node in nodes])
+
+    async def aadd_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
+        """As `add_nodes`, in a thread."""
+        return await asyncio.to_thread(self.add_nodes, nodes)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        hits = self.index.search(query_bundle.query_str, self.k, self.candidates, self.filter, self.mode)
+        return [to_node(hit) for hit in hits]
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await asyncio.to_thread(self._retrieve, query_bundle)
