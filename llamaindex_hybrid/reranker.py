@@ -12,7 +12,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from hybrid_core.errors import InvalidInputError
 from hybrid_core.rerankers.base import Reranker, rank
 
-dispatcher = instrumentation.get_dispatcher(__name__)
+dispatcher = instrumentation.get_dispatcher(__name__)  # type: ignore[attr-defined]  # missing in its __all__
 
 
 class BgeReranker(BaseNodePostprocessor):

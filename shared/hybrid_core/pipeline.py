@@ -213,7 +213,11 @@ class HybridIndex:
         if sparse is None or not hits:
             return hits
         stored = self.store.sparse_vectors([hit.passage.id for hit in hits])
-        return [replace(hit, matches=self._matches(sparse, stored[hit.passage.id])) for hit in hits]
+        # a passage that another thread deleted since the search keeps its stages, without the tokens
+        return [
+            replace(hit, matches=self._matches(sparse, stored[hit.passage.id])) if hit.passage.id in stored else hit
+            for hit in hits
+        ]
 
     def optimize(self) -> None:
         """Prepare the store for fast search over many passages, where it has such a step."""

@@ -23,6 +23,9 @@ class MemoryStore:
         self._vocabulary = 0
         self._lock = threading.RLock()
 
+    def __repr__(self) -> str:
+        return f"MemoryStore({len(self._rows)} passages)"
+
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages, replacing those with the same id."""
         with self._lock:

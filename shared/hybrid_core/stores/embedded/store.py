@@ -52,6 +52,9 @@ class EmbeddedStore:
         self._closed = False
         self._refresh()
 
+    def __repr__(self) -> str:
+        return f"EmbeddedStore({str(self._folder)!r})"
+
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages in one transaction, replacing those with the same id."""
         if not passages:

@@ -1,0 +1,8 @@
+"""The command line: `bge-hybrid index | search | demo`.
+
+This is an application on top of everything else, the adapters included; nothing imports it.
+"""
+
+from .app import main
+
+__all__ = ["main"]

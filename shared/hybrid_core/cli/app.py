@@ -1,0 +1,176 @@
+"""The commands. Heavy imports happen inside them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import HybridError, InvalidInputError
+from ..types import Mode
+
+if TYPE_CHECKING:
+    from ..encoders.bge_m3 import BgeM3Encoder
+    from ..rerankers.base import Reranker
+
+DEFAULT_MODEL = "BAAI/bge-m3"
+
+app = typer.Typer(
+    help="Two-stage hybrid retrieval with BGE-M3.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help=f"Hub name or folder, or 'tiny' for the small model in the package. "
+        f"[default: the index's own, else {DEFAULT_MODEL}]",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders: text, Markdown, HTML, PDF, source code.")],
+    into: Annotated[Path, typer.Option(help="The index folder; made if missing.")],
+    model: ModelOption = None,
+    chunk_tokens: Annotated[int, typer.Option(min=16, help="The most tokens of a passage.")] = 256,
+) -> None:
+    """Index files. Run it again after changes: only new text is embedded, what is gone is taken out."""
+    from ..pipeline import HybridIndex
+    from .reading import Splitter, find_files
+    from .tables import make_console
+
+    console = make_console()
+    files = find_files(paths)
+    if not files:
+        raise InvalidInputError(f"no files of a kind that is read in {', '.join(map(str, paths))}")
+    encoder = _load_encoder(model, into)
+    splitter = Splitter(encoder.token_count, chunk_tokens)
+    passages, unread = [], []
+    for path in files:
+        try:
+            passages += splitter.passages(path)
+        except (HybridError, OSError) as error:
+            if not isinstance(error, (ValueError, PermissionError)):
+                raise
+            unread.append(path)
+            console.print(f"not read: {path}: {error}", style="yellow", markup=False)
+    with HybridIndex.open(into, encoder=encoder) as opened:
+        old = dict(zip([p.id for p in passages], opened.get([p.id for p in passages]), strict=True))
+        changed = [passage for passage in passages if old[passage.id] != passage]
+        opened.upsert(changed, show_progress=sys.stderr.isatty())
+        gone = _gone(opened.ids(), {passage.id for passage in passages}, paths, unread)
+        removed = opened.delete(gone)
+        total = len(opened)
+    console.print(
+        f"{len(files) - len(unread)} files, {len(passages)} passages: {len(changed)} new or changed, "
+        f"{len(passages) - len(changed)} unchanged, {removed} removed. {into} holds {total}."
+    )
+
+
+@app.command()
+def search(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The index folder.")],
+    question: Annotated[str, typer.Argument(help="A question or keywords.")],
+    k: Annotated[int, typer.Option("--k", "-k", min=0, help="How many hits.")] = 5,
+    candidates: Annotated[int, typer.Option(min=0, help="How many passages each side recalls.")] = 50,
+    mode: Annotated[str, typer.Option(help="hybrid, dense or sparse.")] = "hybrid",
+    filter: Annotated[
+        list[str] | None, typer.Option("--filter", help="KEY=VALUE; only passages with this metadata.")
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help="'late' for the model's own multi-vectors, or a cross-encoder's hub name or folder."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    model: ModelOption = None,
+) -> None:
+    """Search an index and show why each hit was found."""
+    from typing import cast
+
+    from ..pipeline import HybridIndex
+    from ..stores.embedded.ledger import read_fingerprint
+    from .tables import hits_json, hits_table, make_console
+
+    if read_fingerprint(folder) is None:
+        raise InvalidInputError(f"there is no index in {folder}; make one with: bge-hybrid index PATH --into {folder}")
+    encoder = _load_encoder(model, folder)
+    with HybridIndex.open(folder, encoder=encoder, reranker=_load_reranker(rerank, encoder)) as opened:
+        hits = opened.explain(question, k, candidates, _parse_filters(filter), cast(Mode, mode))
+    if as_json:
+        typer.echo(hits_json(hits))
+    elif hits:
+        make_console().print(hits_table(hits))
+    else:
+        typer.echo("nothing found")
+
+
+@app.command()
+def demo() -> None:
+    """Index the corpus in the package and answer questions through the core, LangChain and LlamaIndex."""
+    from .demo import run
+
+    run()
+
+
+def main() -> None:
+    """Run the command line; our own errors end in one line and exit code 1."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what cannot be read is reported by file
+    try:
+        app()
+    except HybridError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _load_encoder(model: str | None, folder: Path) -> BgeM3Encoder:
+    from ..encoders.bge_m3 import TINY, BgeM3Encoder
+    from ..stores.embedded.ledger import read_fingerprint
+
+    built = read_fingerprint(folder)
+    name = model or (built.model if built else DEFAULT_MODEL)
+    return BgeM3Encoder.tiny() if name == TINY else BgeM3Encoder(name)
+
+
+def _load_reranker(name: str | None, encoder: BgeM3Encoder) -> Reranker | None:
+    from ..rerankers.cross_encoder import CrossEncoderReranker
+    from ..rerankers.late_interaction import LateInteractionReranker
+
+    if name is None:
+        return None
+    return LateInteractionReranker(encoder) if name == "late" else CrossEncoderReranker(name)
+
+
+def _parse_filters(pairs: list[str] | None) -> dict[str, Any] | None:
+    """Read KEY=VALUE pairs; a value that is a JSON number or boolean counts as such."""
+    import json
+
+    parsed: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidInputError(f"--filter {pair!r} must have the form KEY=VALUE")
+        try:
+            parsed[key] = json.loads(value)
+        except ValueError:
+            parsed[key] = value
+    return parsed or None
+
+
+def _gone(stored: list[str], present: set[str], paths: list[Path], unread: list[Path]) -> list[str]:
+    """Return stored ids that belong to the given paths but to no passage any more; unreadable files keep theirs."""
+    roots = [path.resolve() for path in paths]
+    kept = {path.resolve().as_posix() for path in unread}
+    gone = []
+    for id_ in stored:
+        source = id_.rpartition("#")[0]
+        inside = any(Path(source) == root or root in Path(source).parents for root in roots)
+        if id_ not in present and inside and source not in kept:
+            gone.append(id_)
+    return gone

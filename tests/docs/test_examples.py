@@ -1,0 +1,65 @@
+"""The examples, the README's snippets and the docstrings' examples run as they stand."""
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hybrid_core
+import langchain_hybrid
+import llamaindex_hybrid
+
+ROOT = Path(__file__).parents[2]
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+MODULES = [
+    "hybrid_core.encoders.bge_m3",
+    "hybrid_core.fusion",
+    "hybrid_core.pipeline",
+    "langchain_hybrid.embeddings",
+    "langchain_hybrid.reranker",
+    "langchain_hybrid.retriever",
+    "llamaindex_hybrid.embeddings",
+    "llamaindex_hybrid.reranker",
+    "llamaindex_hybrid.retriever",
+]
+
+
+@pytest.mark.parametrize("name", ["langchain_quickstart.py", "llamaindex_quickstart.py"])
+def test_a_quickstart_answers_each_question_from_the_right_document(name):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [block.splitlines()[2].split("]")[0].strip(" [") for block in done.stdout.strip().split("\n\n")]
+    assert answers[1:] == ["key", "limit"]
+    assert answers[0] in {"stop", "key"}
+
+
+def test_the_readme_has_a_snippet_for_each_framework_and_one_for_the_core():
+    assert len(SNIPPETS) == 3
+    assert max(len(snippet.splitlines()) for snippet in SNIPPETS) <= 12
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["langchain", "llamaindex", "core"])
+def test_a_readme_snippet_runs_as_it_stands(snippet, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102  # our own README
+    printed = capsys.readouterr().out
+    assert "SIGTERM" in printed or "网关" in printed or "worker" in printed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_in_docstrings_give_what_they_say(module):
+    from langchain_core.documents import Document
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    adapter = llamaindex_hybrid if module.startswith("llamaindex") else langchain_hybrid
+    names = {name: getattr(package, name) for package in (hybrid_core, adapter) for name in package.__all__}
+    names |= {"Document": Document, "NodeWithScore": NodeWithScore, "TextNode": TextNode}
+    results = doctest.testmod(importlib.import_module(module), extraglobs=names, verbose=False)
+    assert results.attempted > 0
+    assert results.failed == 0
