@@ -1,0 +1,115 @@
+"""No async method keeps the event loop waiting while the model runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from llama_index.core.schema import NodeWithScore, TextNode
+
+import langchain_hybrid
+import llamaindex_hybrid
+from hybrid_core import BgeM3Encoder, HybridIndex, LateInteractionReranker, Passage
+
+CALLS = 20
+
+
+@pytest.fixture(scope="module")
+def index(encoder: BgeM3Encoder, corpus: list[Passage]) -> HybridIndex:
+    index = HybridIndex.open(None, encoder=encoder, reranker=LateInteractionReranker(encoder))
+    index.add(corpus)
+    return index
+
+
+async def longest_stall(work: Callable[[], Awaitable[Any]]) -> float:
+    """Return the longest time between two turns of the loop, as a share of the time that the work took."""
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    ticker = asyncio.create_task(tick())
+    await asyncio.sleep(0.01)  # the ticker is at work before the work begins
+    start = time.perf_counter()
+    await work()
+    await asyncio.sleep(0.01)
+    total = time.perf_counter() - start
+    ticker.cancel()
+    return max(gaps) / total
+
+
+def calls(index: HybridIndex, name: str) -> Awaitable[Any]:
+    """CALLS calls of a method at once, none of which the encoder remembers."""
+    asked = [f"{name}: what does option {n} do to a worker?" for n in range(CALLS)]
+    texts = [passage.text for passage in index.get(index.ids()[:16]) if passage]
+    langchain = langchain_hybrid.HybridRetriever(index=index, candidates=16)
+    llamaindex = llamaindex_hybrid.HybridRetriever(index, candidates=16)
+    reranker = langchain_hybrid.BgeReranker(reranker=index.reranker)
+    postprocessor = llamaindex_hybrid.BgeReranker(reranker=index.reranker)
+    documents = [Document(text) for text in texts]
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in texts]
+    methods: dict[str, Callable[[str], Awaitable[Any]]] = {
+        "ainvoke": langchain.ainvoke,
+        "aretrieve": llamaindex.aretrieve,
+        "acompress_documents": lambda question: reranker.acompress_documents(documents, question),
+        "apostprocess_nodes": lambda question: postprocessor.apostprocess_nodes(nodes, query_str=question),
+        "aembed_documents": lambda question: langchain_hybrid.BgeM3Embeddings(index.encoder).aembed_documents(
+            [question + text for text in texts]
+        ),
+        "aget_text_embedding_batch": lambda question: llamaindex_hybrid.BgeM3Embedding(
+            index.encoder
+        ).aget_text_embedding_batch([question + text for text in texts]),
+    }
+    if name == "abatch":
+        return langchain.abatch(asked)
+    return asyncio.gather(*(methods[name](question) for question in asked))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ainvoke",
+        "abatch",
+        "aretrieve",
+        "acompress_documents",
+        "apostprocess_nodes",
+        "aembed_documents",
+        "aget_text_embedding_batch",
+    ],
+)
+async def test_the_loop_keeps_turning_while_twenty_calls_run(index: HybridIndex, name: str) -> None:
+    assert await longest_stall(lambda: calls(index, name)) < 1 / 3
+
+
+async def test_the_measure_sees_calls_that_do_block(index: HybridIndex) -> None:
+    retriever = langchain_hybrid.HybridRetriever(index=index, candidates=16)
+
+    async def blocking(question: str) -> None:
+        retriever.invoke(question)
+
+    asked = [f"blocking: what does option {n} do to a worker?" for n in range(CALLS)]
+    assert await longest_stall(lambda: asyncio.gather(*map(blocking, asked))) > 2 / 3
+
+
+async def test_a_cancelled_call_leaves_the_retrievers_usable(index: HybridIndex) -> None:
+    langchain = langchain_hybrid.HybridRetriever(index=index, candidates=16)
+    llamaindex = llamaindex_hybrid.HybridRetriever(index, candidates=16)
+    for call in (langchain.ainvoke, llamaindex.aretrieve):
+        task = asyncio.ensure_future(call("a question that is taken back"))
+        await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    question = "what does a worker do?"
+    expected = [hit.passage.id for hit in index.search(question, candidates=16)]
+    assert [document.id for document in await langchain.ainvoke(question)] == expected
+    assert [item.node.node_id for item in await llamaindex.aretrieve(question)] == expected

@@ -1,0 +1,162 @@
+"""The dense view: folding into Chroma's HNSW, what is found afterwards, and what a killed or damaged fold costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from big_corpus import CORPUS, MODEL, QUERIES, ROWS, exact, recall, run_python, truth, unit, write
+
+from hybrid_core import Eq, Lt, StorageError
+from hybrid_core.stores.embedded import EmbeddedStore
+
+
+@pytest.fixture
+def store(folded_index: Path) -> Iterator[EmbeddedStore]:
+    opened = EmbeddedStore(folded_index, MODEL)
+    yield opened
+    opened.close()
+
+
+def test_a_fold_makes_a_chroma_collection_of_all_rows(store: EmbeddedStore, folded_index: Path) -> None:
+    """Fault 11: more rows than Chroma takes in one call."""
+    state = json.loads((folded_index / "dense.json").read_text(encoding="utf-8"))
+    assert (folded_index / state["folder"] / "chroma.sqlite3").is_file()
+    assert any(name.endswith("data_level0.bin") for name in state["sizes"])
+    store.search_dense(QUERIES[0], 1)
+    assert store._dense._collection.count() == ROWS
+    assert store._rows.tail_start == ROWS  # their vectors are not held in memory
+
+
+def test_telemetry_is_off(store: EmbeddedStore) -> None:
+    store.search_dense(QUERIES[0], 1)
+    assert store._dense._client.get_settings().anonymized_telemetry is False
+
+
+def test_hnsw_finds_what_exact_search_finds(store: EmbeddedStore) -> None:
+    assert recall(store, truth()) >= 0.95
+    for query in QUERIES[:5]:
+        for hit in store.search_dense(query, 10):
+            assert hit.score == pytest.approx(float(truth()[hit.id].astype(float) @ query.astype(float)), abs=1e-12)
+
+
+def test_k_from_nothing_to_all(store: EmbeddedStore) -> None:
+    """Fault 23: k = 0, and k beyond the corpus gives all of it."""
+    assert store.search_dense(QUERIES[0], 0) == []
+    assert len(store.search_dense(QUERIES[0], 2_999)) == 2_999
+    assert len(store.search_dense(QUERIES[0], 100_000)) == ROWS
+
+
+def test_a_filter_that_leaves_much_is_honoured_by_hnsw(store: EmbeddedStore) -> None:
+    allowed = {id_: vector for id_, vector in truth().items() if int(id_[1:]) % 12 != 0}
+    assert len(allowed) > 5_000
+    found = [[hit.id for hit in store.search_dense(query, 10, Eq("most", True))] for query in QUERIES]
+    assert all(len(ids) == 10 and set(ids) <= set(allowed) for ids in found)
+    same = sum(len(set(ids) & set(exact(allowed, query, 10))) for ids, query in zip(found, QUERIES, strict=True))
+    assert same / 500 >= 0.95
+
+
+def test_a_filter_that_leaves_little_is_exact(store: EmbeddedStore) -> None:
+    allowed = {id_: vector for id_, vector in truth().items() if int(id_[1:]) < 300}
+    for query in QUERIES[:10]:
+        assert [hit.id for hit in store.search_dense(query, 10, Lt("n", 300))] == exact(allowed, query, 10)
+
+
+def test_rows_written_after_a_fold_are_found_at_once(store: EmbeddedStore) -> None:
+    write(store, range(ROWS, ROWS + 50), QUERIES)
+    assert [store.search_dense(query, 1)[0].id for query in QUERIES] == [f"p{ROWS + i:05d}" for i in range(50)]
+    assert recall(store, truth({f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)})) >= 0.95
+
+
+def test_rows_deleted_or_replaced_after_a_fold_are_not_found(store: EmbeddedStore) -> None:
+    best = exact(truth(), QUERIES[0], 300)
+    assert store.delete(best[:200]) == 200
+    write(store, [int(id_[1:]) for id_ in best[200:]], -CORPUS[[int(id_[1:]) for id_ in best[200:]]])
+    changes = dict.fromkeys(best[:200]) | {id_: -CORPUS[int(id_[1:])] for id_ in best[200:]}
+    found = [hit.id for hit in store.search_dense(QUERIES[0], 100)]
+    assert len(found) == 100
+    assert not set(found) & set(best)
+    assert recall(store, truth(changes)) >= 0.95
+
+
+def test_a_second_fold_takes_in_what_changed(store: EmbeddedStore, folded_index: Path) -> None:
+    write(store, range(ROWS, ROWS + 50), QUERIES)
+    write(store, range(100), unit(3, 100))
+    store.delete([f"p{i:05d}" for i in range(100, 400)])
+    seen: list[int] = []
+    assert store.optimize(seen.append) == sum(seen) == 150
+    assert store.optimize() == 0
+    changes = {f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)} | {f"p{i:05d}": v for i, v in enumerate(unit(3, 100))}
+    changes |= dict.fromkeys(f"p{i:05d}" for i in range(100, 400))
+    assert recall(store, truth(changes)) >= 0.95
+    assert store._dense._collection.count() == ROWS + 50 - 300
+    assert len(list(folded_index.glob("dense-*"))) == 1
+    store.close()
+    again = EmbeddedStore(folded_index, MODEL)
+    assert recall(again, truth(changes)) >= 0.95
+    again.close()
+
+
+def test_an_open_reader_follows_a_fold_by_another_object(store: EmbeddedStore, folded_index: Path) -> None:
+    store.search_dense(QUERIES[0], 1)
+    writer = EmbeddedStore(folded_index, MODEL)
+    write(writer, range(ROWS, ROWS + 50), QUERIES)
+    writer.optimize()
+    writer.close()
+    assert [store.search_dense(query, 1)[0].id for query in QUERIES] == [f"p{ROWS + i:05d}" for i in range(50)]
+    assert store._dense._collection.count() == ROWS + 50
+
+
+def test_an_object_that_missed_anothers_fold_can_fold_next(store: EmbeddedStore, folded_index: Path) -> None:
+    other = EmbeddedStore(folded_index, MODEL)
+    write(other, range(ROWS, ROWS + 25), QUERIES[:25])
+    other.optimize()
+    other.close()
+    write(store, range(ROWS + 25, ROWS + 50), QUERIES[25:])
+    store.optimize()
+    assert store._dense.applied > ROWS + 25
+    assert recall(store, truth({f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)})) >= 0.95
+
+
+KILLED_IN_THE_MIDDLE = """
+import os, signal, sys
+from big_corpus import MODEL, EmbeddedStore
+store = EmbeddedStore(sys.argv[1], MODEL)
+store.optimize(lambda rows: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_a_fold_killed_in_the_middle_is_not_opened_and_is_swept(folded_index: Path) -> None:
+    """Fault 32: the old view serves; fault 1: a Chroma folder that was not closed cleanly is never opened."""
+    store = EmbeddedStore(folded_index, MODEL)
+    write(store, range(ROWS, ROWS + 50), QUERIES)
+    store.close()
+    before = (folded_index / "dense.json").read_bytes()
+    done = run_python(KILLED_IN_THE_MIDDLE, folded_index)
+    assert done.returncode == -9, done.stderr
+    assert (folded_index / "dense.json").read_bytes() == before
+    torn = {path.name for path in folded_index.glob("dense-*")} - {json.loads(before)["folder"]}
+    assert len(torn) == 1
+    vectors = truth({f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)})
+    again = EmbeddedStore(folded_index, MODEL)
+    assert recall(again, vectors) >= 0.95
+    assert again._dense._collection.count() == ROWS  # the old view, the tail exactly
+    assert again.optimize() == 50
+    assert recall(again, vectors) >= 0.95
+    again.close()
+    assert len(list(folded_index.glob("dense-*"))) == 1
+
+
+def test_a_fold_that_fails_leaves_the_old_view(store: EmbeddedStore, folded_index: Path) -> None:
+    write(store, range(ROWS, ROWS + 50), QUERIES)
+    before = (folded_index / "dense.json").read_bytes()
+
+    def fail(rows: int) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(StorageError, match="no space left"):
+        store.optimize(fail)
+    assert (folded_index / "dense.json").read_bytes() == before
+    assert recall(store, truth({f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)})) >= 0.95
