@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from hybrid_core import AllOf, And, AnyOf, Contains, Eq, Exists, Gt, Gte, In, Lt, Lte, Ne, Nin, Not, Or, TextMatch
 
 VALUES = (
-    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, -1.5]) | st.sampled_from(["", "a", "b"])
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from([0.0, 1.0, -1.5, 2**63, float(2**63), 2**63 + 1])
+    | st.sampled_from(["", "a", "b"])
 )
 ENTRIES = st.dictionaries(st.sampled_from("abc"), VALUES | st.lists(VALUES, max_size=3), max_size=3)
 KEYS = st.sampled_from("abcd")

@@ -11,6 +11,9 @@ from typing import Any
 from .errors import DuplicateIdError, InvalidInputError, InvalidTextError, MetadataError
 from .types import Metadata, Passage
 
+_DEEPEST = 100  # levels of nesting in metadata
+_LONGEST_INT = 13_280  # bits: about 4,000 digits, below what Python refuses to print
+
 
 def check_text(text: object, what: str) -> str:
     """Return the text, or raise InvalidTextError naming `what` it was meant to be."""
@@ -53,15 +56,8 @@ def encode_metadata(metadata: Metadata, owner: str) -> str:
             metadata = dict(metadata)
         except (TypeError, ValueError):
             raise MetadataError(f"metadata of {owner} is {metadata!r:.80}; a mapping is needed") from None
-    try:
-        _check_value(metadata, owner, "")
-        return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except RecursionError:
-        raise MetadataError(f"metadata of {owner} is nested too deeply or contains itself") from None
-    except ValueError as error:  # an int of thousands of digits
-        if isinstance(error, MetadataError):
-            raise
-        raise MetadataError(f"metadata of {owner} cannot be stored: {error}") from None
+    _check_value(metadata, owner, "")
+    return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def check_passages(passages: Iterable[Passage]) -> list[tuple[Passage, str]]:
@@ -80,7 +76,7 @@ def check_passages(passages: Iterable[Passage]) -> list[tuple[Passage, str]]:
         check_text(passage.text, f"text of {owner}")
         item = (passage, encode_metadata(passage.metadata, owner))
         seen = checked.setdefault(passage.id, item)
-        if seen[0].text != passage.text or dict(seen[0].metadata) != dict(passage.metadata):
+        if seen[0].text != passage.text or _sorted_json(seen[1]) != _sorted_json(item[1]):
             raise DuplicateIdError(
                 f"id {passage.id!r:.80} occurs twice in this call with different text or metadata; "
                 "give each passage an id of its own"
@@ -110,6 +106,11 @@ def check_id(id: object, what: str = "id") -> str:
     return text
 
 
+def _sorted_json(metadata: str) -> str:
+    """Return what is equal for metadata that differs in the order of its keys only; 1, 1.0 and True do differ."""
+    return json.dumps(json.loads(metadata), sort_keys=True)
+
+
 def _lone_surrogate(text: str) -> int | None:
     try:
         text.encode("utf-8")
@@ -118,11 +119,16 @@ def _lone_surrogate(text: str) -> int | None:
     return None
 
 
-def _check_value(value: Any, owner: str, key: str) -> None:
+def _check_value(value: Any, owner: str, key: str, depth: int = 0) -> None:
     """Raise MetadataError unless JSON gives the value back as it is."""
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return
-    if isinstance(value, str):
+    if depth > _DEEPEST:
+        raise MetadataError(f"metadata of {owner}: {key[:80]!r} is nested over {_DEEPEST} deep, or contains itself")
+    if isinstance(value, int):
+        if value.bit_length() > _LONGEST_INT:
+            raise MetadataError(f"metadata of {owner}: {key!r} is an int of over 4,000 digits; store it as a string")
+    elif isinstance(value, str):
         if _lone_surrogate(value) is not None:
             raise MetadataError(f"metadata of {owner}: {key!r} has a lone surrogate, which UTF-8 cannot hold")
     elif isinstance(value, float):
@@ -130,14 +136,14 @@ def _check_value(value: Any, owner: str, key: str) -> None:
             raise MetadataError(f"metadata of {owner}: {key!r} is {value}; use None for a missing number")
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _check_value(item, owner, f"{key}[{i}]")
+            _check_value(item, owner, f"{key}[{i}]", depth + 1)
     elif isinstance(value, dict):
         for name, item in value.items():
             path = f"{key}.{name}" if key else str(name)
             if not isinstance(name, str):
                 raise MetadataError(f"metadata of {owner}: the key {name!r} at {path!r} is not a string")
             _check_value(name, owner, path)
-            _check_value(item, owner, path)
+            _check_value(item, owner, path, depth + 1)
     else:
         raise MetadataError(
             f"metadata of {owner}: {key!r} is a {type(value).__name__} ({value!r:.60}), which would not come back as "

@@ -125,10 +125,11 @@ class HybridIndex:
         """
         if isinstance(texts, (str, bytes, Passage)):
             raise InvalidInputError(f"texts is one {type(texts).__name__}: wrap it in a list")
-        if isinstance(texts, Sequence):
-            for name, given in (("ids", ids), ("metadatas", metadatas)):
-                if given is not None and len(given) != len(texts):
-                    raise InvalidInputError(f"{len(texts)} texts but {len(given)} {name}; one a text is needed")
+        for name, given in (("ids", ids), ("metadatas", metadatas)):
+            if isinstance(given, (str, bytes, dict)):
+                raise InvalidInputError(f"{name} is one {type(given).__name__}: wrap it in a list")
+            if given is not None and isinstance(texts, Sequence) and len(given) != len(texts):
+                raise InvalidInputError(f"{len(texts)} texts but {len(given)} {name}; one a text is needed")
         passages = _passages(texts, ids, metadatas)
         return self.upsert(list(passages) if isinstance(texts, Sequence) else passages, show_progress=show_progress)
 
@@ -311,6 +312,9 @@ def _passages(
             yield text
             continue
         yield make_passage(text, given_id, metadata, f"text {position}")
+    for name, stream in (("ids", id_stream), ("metadatas", metadata_stream)):
+        if stream is not None and next(stream, None) is not None:
+            raise InvalidInputError(f"there are more {name} than texts; one a text is needed")
 
 
 def _next(stream: Iterator[Any] | None, name: str, position: int) -> Any:

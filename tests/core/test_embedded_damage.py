@@ -16,7 +16,7 @@ POINTERS = {
     "garbage": "{not json",
     "a list": "[]",
     "another object": '{"a": 1}',
-    "a folder that is not there": '{"folder": "dense-9", "applied": 6000, "sizes": {}}',
+    "a folder that is not there": '{"folder": "dense-9", "token": "t", "applied": 6000, "digests": {}}',
 }
 
 

@@ -24,7 +24,7 @@ def test_a_fold_makes_a_chroma_collection_of_all_rows(store: EmbeddedStore, fold
     """Fault 11: more rows than Chroma takes in one call."""
     state = json.loads((folded_index / "dense.json").read_text(encoding="utf-8"))
     assert (folded_index / state["folder"] / "chroma.sqlite3").is_file()
-    assert any(name.endswith("data_level0.bin") for name in state["sizes"])
+    assert any(name.endswith("data_level0.bin") for name in state["digests"])
     store.search_dense(QUERIES[0], 1)
     assert store._dense._collection.count() == ROWS
     assert store._rows.tail_start == ROWS  # their vectors are not held in memory

@@ -165,12 +165,12 @@ def _parse_filters(pairs: list[str] | None) -> dict[str, Any] | None:
 
 def _gone(stored: list[str], present: set[str], paths: list[Path], unread: list[Path]) -> list[str]:
     """Return stored ids that belong to the given paths but to no passage any more; unreadable files keep theirs."""
-    roots = [path.resolve() for path in paths]
-    kept = {path.resolve().as_posix() for path in unread}
+    roots = [path.resolve().as_posix() for path in paths]
+    kept = {path.as_posix() for path in unread}
     gone = []
     for id_ in stored:
         source = id_.rpartition("#")[0]
-        inside = any(Path(source) == root or root in Path(source).parents for root in roots)
+        inside = any(source == root or source.startswith(f"{root}/") for root in roots)
         if id_ not in present and inside and source not in kept:
             gone.append(id_)
     return gone

@@ -61,12 +61,11 @@ class Splitter:
         ]
 
     def _split(self, section: Section, suffix: str) -> Iterator[Section]:
+        """Yield parts of a section, each headed by the section's title: a part alone would not say what it is about."""
         splitters = require("langchain_text_splitters", "files")
-        settings = {
-            "chunk_size": self.chunk_tokens,
-            "chunk_overlap": self.chunk_tokens // 8,
-            "length_function": self.token_count,
-        }
+        heading = f"{section.metadata['title']}\n\n" if "title" in section.metadata else ""
+        room = max(self.chunk_tokens - self.token_count(heading), self.chunk_tokens // 2)
+        settings = {"chunk_size": room, "chunk_overlap": room // 8, "length_function": self.token_count}
         if suffix in _CODE:
             recursive = splitters.RecursiveCharacterTextSplitter.from_language(_CODE[suffix], **settings)
         else:
@@ -75,7 +74,7 @@ class Splitter:
             )
         for text in recursive.split_text(section.text):
             if text.strip():
-                yield Section(text, section.metadata)
+                yield Section(heading + text.strip("\n"), section.metadata)
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -127,7 +126,7 @@ def _decode(path: Path) -> str:
 def _markdown(text: str) -> list[Section]:
     """One section a heading; its title is the path of headings that lead to it."""
     splitters = require("langchain_text_splitters", "files")
-    parts = splitters.MarkdownHeaderTextSplitter(_HEADINGS, strip_headers=False).split_text(text)
+    parts = splitters.MarkdownHeaderTextSplitter(_HEADINGS).split_text(text)
     sections = []
     for part in parts:
         title = " > ".join(part.metadata[name] for _, name in _HEADINGS if name in part.metadata)

@@ -19,7 +19,7 @@ from ..errors import EmbeddingError, InvalidInputError, ModelLoadError, require
 from ..types import Encoding, Fingerprint, FloatArray
 from .batching import pad, token_batches
 from .checkpoint import find_checkpoint
-from .runtimes.torch_m3 import Precision, TorchM3
+from .runtimes.torch_m3 import Outputs, Precision, TorchM3
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -184,7 +184,7 @@ class BgeM3Encoder:
 
     def _remember(self, texts: Sequence[str], encoding: Encoding) -> None:
         for i, text in enumerate(texts[-_QUERY_CACHE:], start=max(0, len(texts) - _QUERY_CACHE)):
-            self._queries[text] = encoding.rows([i])
+            self._queries[text] = _stack([encoding.rows([i])], encoding.multi is not None)
             self._queries.move_to_end(text)
         while len(self._queries) > _QUERY_CACHE:
             self._queries.popitem(last=False)
@@ -200,7 +200,7 @@ class BgeM3Encoder:
         for batch in _progress(batches, rows, show_progress):
             ids, mask = pad([rows[i] for i in batch], self._pad_id)
             out = self._runtime.run(ids, mask, multi=multi)
-            _check_finite(out.dense, out.weights * mask, batch)
+            _check_finite(out, mask, batch)
             dense[batch] = out.dense
             keep = (mask == 1) & (out.weights > 0) & ~np.isin(ids, self._special_ids)
             row, column = np.nonzero(keep)
@@ -273,14 +273,18 @@ def _to_csr(entries: list[NDArray[np.int64]], weights: list[FloatArray], shape: 
 
 
 def _stack(rows: Sequence[Encoding], multi: bool) -> Encoding:
+    """Join rows, as copies: what the cache holds and what callers get must not be the same arrays."""
     from scipy.sparse import vstack
 
-    vectors = tuple(row.multi[0] for row in rows if row.multi is not None) if multi else None
+    vectors = tuple(row.multi[0].copy() for row in rows if row.multi is not None) if multi else None
     return Encoding(np.concatenate([row.dense for row in rows]), vstack([row.sparse for row in rows], "csr"), vectors)
 
 
-def _check_finite(dense: FloatArray, weights: FloatArray, batch: Any) -> None:
-    bad = ~(np.isfinite(dense).all(axis=1) & np.isfinite(weights).all(axis=1))
+def _check_finite(out: Outputs, mask: NDArray[np.int64], batch: Any) -> None:
+    good = np.isfinite(out.dense).all(axis=1) & np.isfinite(np.where(mask, out.weights, 0)).all(axis=1)
+    if out.multi is not None:
+        good &= np.isfinite(np.where(mask[:, 1:, None], out.multi, 0)).all(axis=(1, 2))
+    bad = ~good
     if bad.any():
         raise EmbeddingError(
             f"the model returned NaN or infinity for text {int(batch[bad].min())}; "

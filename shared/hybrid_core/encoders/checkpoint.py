@@ -65,15 +65,7 @@ def find_checkpoint(
     Raises:
         ModelLoadError: naming what is missing.
     """
-    name = str(model)
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        folder = folder.resolve()
-        name = str(folder)
-    else:
-        if folder.is_absolute() or name.startswith((".", "~")):
-            raise ModelLoadError(f"model folder {name!r} does not exist")
-        folder = _download(name, revision, cache_dir, local_files_only)
+    name, folder = find_folder(model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -90,6 +82,23 @@ def find_checkpoint(
     return Checkpoint(name, folder, config, {head: _head_file(folder, head, name) for head in HEADS})
 
 
+def find_folder(
+    model: str | Path, *, revision: str | None, cache_dir: str | Path | None, local_files_only: bool
+) -> tuple[str, Path]:
+    """Find a model's folder here, or fetch it from the Hugging Face hub; return its name and the folder.
+
+    Raises:
+        ModelLoadError: it is neither here nor there.
+    """
+    name = str(model)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return str(folder.resolve()), folder.resolve()
+    if folder.is_absolute() or name.startswith((".", "~")):
+        raise ModelLoadError(f"model folder {name!r} does not exist")
+    return name, _download(name, revision, cache_dir, local_files_only)
+
+
 def _head_file(folder: Path, head: str, name: str) -> Path:
     for suffix in (".safetensors", ".pt"):
         path = folder / f"{head}{suffix}"
@@ -103,7 +112,7 @@ def _head_file(folder: Path, head: str, name: str) -> Path:
 
 def _download(name: str, revision: str | None, cache_dir: str | Path | None, local_files_only: bool) -> Path:
     hub = require("huggingface_hub", "torch")
-    patterns = ["*.json", "*.safetensors", "*.pt", "pytorch_model*.bin", "*.model"]
+    patterns = ["*.json", "*.safetensors", "*.pt", "pytorch_model*.bin", "*.model", "*.txt"]
     try:
         return Path(
             hub.snapshot_download(

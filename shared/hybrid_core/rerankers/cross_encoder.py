@@ -12,6 +12,7 @@ import numpy as np
 
 from ..checks import check_count, check_text, check_texts
 from ..encoders.batching import token_batches
+from ..encoders.checkpoint import find_folder
 from ..errors import EmbeddingError, ModelLoadError, require
 from ..types import FloatArray
 
@@ -50,23 +51,20 @@ class CrossEncoderReranker:
         check_count(max_length, "max_length", least=4)
         if batch_tokens is not None:
             check_count(batch_tokens, "batch_tokens", least=1)
-        self.name = str(model)
         cross_encoder = require("sentence_transformers", "torch").CrossEncoder
+        self.name, folder = find_folder(
+            model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        )
         try:
-            self._model = cross_encoder(
-                self.name,
-                device=device,
-                revision=revision,
-                cache_folder=None if cache_dir is None else str(cache_dir),
-                local_files_only=local_files_only,
-            )
-        except Exception as error:  # the hub, transformers and torch each raise their own
+            self._model = cross_encoder(str(folder), device=device, local_files_only=True)
+        except Exception as error:  # transformers, safetensors and torch each raise their own
             raise ModelLoadError(f"reranker {self.name!r} cannot be loaded: {error}") from error
         if self._model.num_labels != 1:
             raise ModelLoadError(
                 f"{self.name!r} has {self._model.num_labels} labels; a reranker has one. "
                 "Use a model such as BAAI/bge-reranker-v2-m3"
             )
+        _check_head(self._model.model, folder, self.name)
         self._max_length = min(max_length, _own_limit(self._model))
         on_cpu = str(self._model.device).startswith("cpu")
         self._batch_tokens = batch_tokens or (4_096 if on_cpu else 65_536)
@@ -119,6 +117,33 @@ class CrossEncoderReranker:
             logits = self._model(dict(features))["scores"].float().reshape(-1)
             scores: FloatArray = torch.sigmoid(logits).cpu().numpy()
         return scores
+
+
+def _check_head(model: Any, folder: Path, name: str) -> None:
+    """Raise ModelLoadError unless the weights of the scoring head are in the checkpoint.
+
+    transformers fills a head that is missing with random numbers, so that an embedding model would load as a reranker
+    and score at random.
+    """
+    stored = _weight_names(folder)
+    head = [key for key, _ in model.named_parameters() if not key.startswith(f"{model.base_model_prefix}.")]
+    missing = [key for key in head if key not in stored]
+    if missing:
+        raise ModelLoadError(
+            f"{name!r} is no reranker: it lacks the weights {', '.join(missing)}, which would be random. "
+            "Use a model such as BAAI/bge-reranker-v2-m3"
+        )
+
+
+def _weight_names(folder: Path) -> set[str]:
+    """Return the names of the tensors in a checkpoint, without reading the tensors."""
+    names: set[str] = set()
+    for path in folder.glob("model*.safetensors"):
+        with require("safetensors", "torch").safe_open(path, "pt") as file:
+            names.update(file.keys())
+    for path in [] if names else folder.glob("pytorch_model*.bin"):
+        names.update(require("torch", "torch").load(path, map_location="cpu", weights_only=True, mmap=True))
+    return names
 
 
 def _own_limit(model: Any) -> int:

@@ -19,7 +19,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[Passage, FloatArray, SparseVector]] = {}
-        self._id_of_text: dict[bytes, str] = {}
+        self._ids_of_text: dict[bytes, dict[str, None]] = {}
         self._vocabulary = 0
         self._lock = threading.RLock()
 
@@ -29,21 +29,22 @@ class MemoryStore:
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages, replacing those with the same id."""
         with self._lock:
+            rows = [_row(passage, encoding, i) for i, passage in enumerate(passages)]  # all of them, or none
             self._vocabulary = encoding.sparse.shape[1]
             self.delete([passage.id for passage in passages])
-            for i, passage in enumerate(passages):
-                sparse = encoding.sparse_row(i)
-                copied = SparseVector(sparse.indices.copy(), sparse.values.copy())
-                self._rows[passage.id] = (_copy(passage), encoding.dense[i].copy(), copied)
-                self._id_of_text[text_hash(passage.text)] = passage.id
+            for row in rows:
+                self._rows[row[0].id] = row
+                self._ids_of_text.setdefault(text_hash(row[0].text), {})[row[0].id] = None
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete passages; return how many were there."""
         with self._lock:
             gone = [self._rows.pop(id_) for id_ in dict.fromkeys(ids) if id_ in self._rows]
             for passage, _, _ in gone:
-                if self._id_of_text.get(text_hash(passage.text)) == passage.id:
-                    del self._id_of_text[text_hash(passage.text)]
+                ids_of_text = self._ids_of_text[text_hash(passage.text)]
+                del ids_of_text[passage.id]
+                if not ids_of_text:
+                    del self._ids_of_text[text_hash(passage.text)]
             return len(gone)
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
@@ -67,12 +68,12 @@ class MemoryStore:
     def encodings(self, texts: Sequence[str]) -> tuple[list[int], Encoding | None]:
         """Return the positions of texts already here, and their vectors."""
         with self._lock:
-            known = [(i, self._id_of_text.get(text_hash(text))) for i, text in enumerate(texts)]
-            rows = [self._rows[id_] for _, id_ in known if id_ is not None]
+            known = [(i, self._ids_of_text.get(text_hash(text))) for i, text in enumerate(texts)]
+            rows = [self._rows[next(iter(ids))] for _, ids in known if ids]
             if not rows:
                 return [], None
             sparse = sparse_matrix([row[2] for row in rows], self._vocabulary)
-            return [i for i, id_ in known if id_ is not None], Encoding(np.stack([row[1] for row in rows]), sparse)
+            return [i for i, ids in known if ids], Encoding(np.stack([row[1] for row in rows]), sparse)
 
     def sparse_vectors(self, ids: Sequence[str]) -> dict[str, SparseVector]:
         """Return the sparse vectors of the passages that are there, by id."""
@@ -104,6 +105,11 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing is held open; the passages stay until the object goes."""
+
+
+def _row(passage: Passage, encoding: Encoding, i: int) -> tuple[Passage, FloatArray, SparseVector]:
+    sparse = encoding.sparse_row(i)
+    return _copy(passage), encoding.dense[i].copy(), SparseVector(sparse.indices.copy(), sparse.values.copy())
 
 
 def _copy(passage: Passage) -> Passage:

@@ -50,11 +50,19 @@ class TorchM3:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         try:
             with _quiet(transformers):
-                self._model = transformers.XLMRobertaModel.from_pretrained(
-                    checkpoint.folder, dtype=dtype, add_pooling_layer=False, local_files_only=True
+                self._model, report = transformers.XLMRobertaModel.from_pretrained(
+                    checkpoint.folder,
+                    dtype=dtype,
+                    add_pooling_layer=False,
+                    local_files_only=True,
+                    output_loading_info=True,
                 )
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # torch, pickle, safetensors and transformers each raise their own for a bad file
             raise ModelLoadError(f"the weights of {checkpoint.name!r} cannot be loaded: {error}") from error
+        if report["missing_keys"]:
+            raise ModelLoadError(
+                f"{checkpoint.name!r} lacks weights, which would be random: {', '.join(sorted(report['missing_keys']))}"
+            )
         self._sparse = _load_head(checkpoint.heads["sparse_linear"])
         self._multi = _load_head(checkpoint.heads["colbert_linear"])
         hidden = int(checkpoint.config["hidden_size"])

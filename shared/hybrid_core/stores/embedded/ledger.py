@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +16,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ...checks import encode_metadata
-from ...errors import (
-    IndexCorruptError,
-    IndexLockedError,
-    ModelMismatchError,
-    StorageError,
-    StorageFullError,
-)
+from ...errors import IndexCorruptError, IndexLockedError, ModelMismatchError, StorageError
 from ...types import Encoding, Fingerprint, FloatArray, Passage, SparseVector
 from ..scoring import text_hash
+from .database import Database
 
 FORMAT = 1
 _CHUNK = 500  # ids in one SELECT: every SQLite build allows 999 parameters
@@ -71,20 +65,20 @@ class Ledger:
     def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
         self.path = folder / "passages.sqlite3"
         self._lock = FileLock(folder / "writer.lock", thread_local=False)
-        with self._errors():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=5, check_same_thread=False, isolation_level=None)
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.executescript(_SCHEMA)
-                self._claim(fingerprint)
-            except BaseException:
-                self._db.close()
-                raise
+        self._fingerprint = fingerprint
+        self._closed = False
+        if self.path.exists() and not self.path.stat().st_size and (folder / "writer.lock").exists():
+            raise IndexCorruptError(f"{self.path} is empty; restore it from a backup, or delete the folder")
+        self._db = Database(self.path, _SCHEMA)
+        try:
+            self._claim(fingerprint)
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the file and let the next writer in."""
+        self._closed = True
         self._db.close()
         self._lock.release()
 
@@ -94,6 +88,8 @@ class Ledger:
         Raises:
             IndexLockedError: another process, or another object here, has written and is still open.
         """
+        if self._closed:
+            raise StorageError(f"{self.path.parent} has been closed; open it again")
         if self._lock.is_locked:
             return
         try:
@@ -105,11 +101,17 @@ class Ledger:
             ) from None
         except OSError as error:
             raise StorageError(f"{self.path.parent} cannot be written to: {error}") from error
+        try:
+            self._check_fingerprint()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def write(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages in one transaction, replacing those with the same id."""
         self.lock()
-        with self._transaction():
+        with self._db.transaction():
+            self._check_fingerprint()  # again: an index that was empty may have been claimed since
             seq = self._remove([passage.id for passage in passages], self.last())
             rows, vectors = [], []
             for i, passage in enumerate(passages):
@@ -130,7 +132,7 @@ class Ledger:
     def delete(self, ids: Sequence[str]) -> int:
         """Delete passages in one transaction; return how many were there."""
         self.lock()
-        with self._transaction():
+        with self._db.transaction():
             before = self.last()
             return self._remove(ids, before) - before
 
@@ -156,31 +158,44 @@ class Ledger:
             seq: _dense(dense) for seq, dense in self._select("SELECT seq, dense FROM vectors WHERE seq IN ({})", seqs)
         }
 
-    def metadata(self) -> Iterator[tuple[int, dict[str, object]]]:
-        """Yield (sequence number, metadata) of every passage, oldest write first."""
-        with self._errors():
-            for seq, metadata in self._db.execute("SELECT seq, metadata FROM passages ORDER BY seq"):
+    def metadata(self, after: int = 0) -> Iterator[tuple[int, dict[str, object]]]:
+        """Yield (sequence number, metadata) of every passage after a sequence number, oldest write first."""
+        with self._db.errors():
+            sql = "SELECT seq, metadata FROM passages WHERE seq > ? ORDER BY seq"
+            for seq, metadata in self._db.execute(sql, (after,)):
                 yield seq, json.loads(metadata)
 
     def count(self) -> int:
         """Return the number of passages."""
-        with self._errors():
+        with self._db.errors():
             return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def last(self) -> int:
         """Return the last sequence number given."""
         sql = "SELECT max(coalesce((SELECT max(seq) FROM passages), 0), coalesce((SELECT max(seq) FROM deletions), 0))"
-        with self._errors():
+        with self._db.errors():
             return int(self._db.execute(sql).fetchone()[0])
+
+    def info(self, key: str) -> str | None:
+        """Return a note about the index, None if there is none of that name."""
+        with self._db.errors():
+            row = self._db.execute("SELECT value FROM info WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_info(self, key: str, value: str) -> None:
+        """Write down a note about the index."""
+        self.lock()
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO info (key, value) VALUES (?, ?)", (key, value))
 
     def version(self) -> int:
         """Return a number that changes when another connection commits."""
-        with self._errors():
+        with self._db.errors():
             return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def changes(self, since: int) -> tuple[list[Change], list[int], int]:
         """Return what came after a sequence number: rows that are there, rows that went, and the newest number."""
-        with self._errors():
+        with self._db.errors():
             self._db.execute("BEGIN")  # one snapshot for the three
             try:
                 rows = self._db.execute(
@@ -205,7 +220,7 @@ class Ledger:
     def _select(self, sql: str, keys: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]  # as wide as SQL
         """Run a query with `IN ({})` over any number of keys."""
         rows = []
-        with self._errors():
+        with self._db.errors():
             for start in range(0, len(keys), _CHUNK):
                 part = keys[start : start + _CHUNK]
                 rows += self._db.execute(sql.format(",".join("?" * len(part))), part).fetchall()
@@ -213,58 +228,25 @@ class Ledger:
 
     def _claim(self, fingerprint: Fingerprint) -> None:
         """Check format and model, or write them where the index is still empty."""
-        info = dict(self._db.execute("SELECT key, value FROM info"))
+        with self._db.errors():
+            info = dict(self._db.execute("SELECT key, value FROM info").fetchall())
         if int(info.get("format", FORMAT)) > FORMAT:
             raise StorageError(
                 f"{self.path} has format {info['format']}, this release reads {FORMAT}; upgrade bge-hybrid"
             )
-        if "fingerprint" in info:
-            built = Fingerprint(**json.loads(info["fingerprint"]))
-            different = built.differences(fingerprint)
-            if not different:
-                return
-            if self.count():
-                raise ModelMismatchError(_mismatch(self.path.parent, built, fingerprint, different))
-        with self._transaction():
-            values = {"format": str(FORMAT), "fingerprint": json.dumps(fingerprint.as_dict())}
-            self._db.executemany("INSERT OR REPLACE INTO info (key, value) VALUES (?, ?)", values.items())
+        if "fingerprint" in info and self.count():
+            self._check_fingerprint()
+        elif info.get("fingerprint") != (claim := json.dumps(fingerprint.as_dict())):
+            with self._db.transaction():
+                values = {"format": str(FORMAT), "fingerprint": claim}
+                self._db.executemany("INSERT OR REPLACE INTO info (key, value) VALUES (?, ?)", values.items())
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has ended it already
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
-        try:
-            yield
-        except sqlite3.ProgrammingError as error:
-            if "closed" not in str(error):
-                raise
-            raise StorageError(f"{self.path.parent} has been closed; open it again") from error
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise StorageFullError(f"no space left for {self.path}; nothing of this call was written") from error
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise IndexLockedError(f"{self.path} is locked by another process: {error}") from error
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise IndexCorruptError(
-                    f"{self.path} is damaged ({error}); restore it from a backup, or delete the folder and index again"
-                ) from error
-            raise StorageError(f"{self.path}: {error}") from error
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageError(f"{self.path.parent}: {error}") from error
+    def _check_fingerprint(self) -> None:
+        """Raise ModelMismatchError if the index is another model's, perhaps since it was opened."""
+        built = Fingerprint(**json.loads(self.info("fingerprint") or "{}"))
+        different = built.differences(self._fingerprint)
+        if different:
+            raise ModelMismatchError(_mismatch(self.path.parent, built, self._fingerprint, different))
 
 
 def read_fingerprint(folder: Path) -> Fingerprint | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...filters import Filter, matches
+from ...filters import Filter
 from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector
 from ..scoring import best, dense_candidates, exact_dense_scores, sparse_matrix, text_hash
 from .dense_view import DenseView
 from .ledger import Ledger
+from .metadata_view import MetadataView
 from .rows import Rows
 from .sparse_view import SparseView
 
@@ -42,13 +43,14 @@ class EmbeddedStore:
         self._folder = Path(folder)
         self._ledger = Ledger(self._folder, fingerprint)
         self._dense = DenseView(self._folder)
+        self._follow_view()
         self._sparse = SparseView()
         self._rows = Rows(fingerprint.dimension)
+        self._metadata = MetadataView(self._ledger, self._rows)
         self._vocabulary = fingerprint.vocabulary
         self._lock = threading.RLock()
         self._applied = 0  # the last sequence number this object has read
         self._version = -1
-        self._mask: tuple[str, int, NDArray[np.bool_]] | None = None
         self._closed = False
         self._refresh()
 
@@ -106,9 +108,11 @@ class EmbeddedStore:
 
     def search_dense(self, vector: FloatArray, k: int, filter: Filter | None = None) -> list[Scored]:
         """Search the folded rows by HNSW and the others exactly; all of them exactly where few are allowed."""
+        if k <= 0:
+            return []
         with self._lock:
             self._refresh()
-            self._dense.refresh()
+            self._follow_view()
             allowed = self._allowed(filter)
             tail = dense_candidates(self._rows.tail_scores(vector, allowed), k) + self._rows.tail_start
             folded = np.flatnonzero(allowed[: self._rows.tail_start])
@@ -140,10 +144,14 @@ class EmbeddedStore:
         with self._lock:
             self._ledger.lock()
             self._refresh()
+            self._follow_view()
+            self._dense.drop_if_damaged()
             rows, removed, upto = self._ledger.changes(self._dense.applied)
             if not rows and not removed:
                 return 0
-            self._dense.fold(rows, removed, upto, progress)
+            token = self._dense.fold(rows, removed, upto, progress)
+            self._ledger.set_info("dense_view", token)
+            self._dense.switch()
             self._rows.drop_tail(upto)
             return len(rows)
 
@@ -162,6 +170,12 @@ class EmbeddedStore:
             self._version = version
             self._read_changes()
 
+    def _follow_view(self) -> None:
+        """Take the newest dense view, if it is this truth's own: one beside a restored backup may not be."""
+        self._dense.refresh()
+        if self._dense.token is not None and self._dense.token != self._ledger.info("dense_view"):
+            self._dense.drop()
+
     def _read_changes(self) -> None:
         """Bring the views up to the newest row: the same way for our own writes and for others'."""
         changes, removed, newest = self._ledger.changes(self._applied)
@@ -174,13 +188,7 @@ class EmbeddedStore:
         """Evaluate the filter once a query, in the truth; both sides get the same rows."""
         if filter is None:
             return self._rows.alive()
-        key = repr(filter)  # not the filter itself: Eq("a", 1) == Eq("a", True) in Python
-        if self._mask is None or self._mask[:2] != (key, self._applied):
-            seqs = [seq for seq, metadata in self._ledger.metadata() if matches(filter, metadata)]
-            mask = np.zeros(len(self._rows.ids), dtype=np.bool_)
-            mask[self._rows.slots(seqs)] = True
-            self._mask = (key, self._applied, mask & self._rows.alive())
-        return self._mask[2]
+        return self._metadata.mask(filter, self._applied) & self._rows.alive()
 
     def _search_folded(
         self, vector: FloatArray, k: int, allowed: NDArray[np.int64], *, restricted: bool
@@ -190,6 +198,8 @@ class EmbeddedStore:
         wanted = k
         while True:
             found = self._dense.search(vector, wanted, seqs[allowed].tolist() if restricted else None)
+            if found is None:
+                return allowed
             slots = self._rows.slots(found)
             slots = slots[alive[slots]]
             if len(slots) >= k:

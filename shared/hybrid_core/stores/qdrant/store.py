@@ -1,0 +1,177 @@
+"""QdrantStore: opens a collection for one model, or makes it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import InvalidInputError, StorageError, require
+from ...types import Fingerprint
+from ..remote.access import (
+    INFO,
+    Secret,
+    SecretLike,
+    check_collection,
+    check_key,
+    check_timeout,
+    is_url,
+    mismatch,
+    read_info,
+    shown,
+    write_info,
+)
+from ..remote.conditions import number_path, text_paths
+from ..remote.store import RemoteStore
+from .engine import OWN, QdrantEngine, QdrantNames
+from .errors import Guard
+
+
+class QdrantStore(RemoteStore):
+    """Passages in a Qdrant collection; see `Store` for the methods and `RemoteStore` for how they keep their word.
+
+    Each passage is a point under the UUID of its id, with a dense vector (inner product), a sparse one, and a payload:
+    the text, the metadata as Qdrant can hold it (for your own queries and other programs), and under `bge_hybrid` the
+    real id, the metadata exactly as it was given, and what filters ask for. The model's fingerprint is in the
+    collection's metadata, so a server of 1.16 or newer is needed.
+
+    Args:
+        location: ":memory:"; a URL (port 6333 unless it names one); else a folder, made if missing. Memory and folder
+            are qdrant-client's own local mode: one process, a few thousand passages. It keeps pickles in the folder,
+            so open only folders you trust.
+        fingerprint: of the encoder in use.
+        collection: made if missing. One you made beforehand, empty, with your own settings, is used as it is.
+        api_key: of the server; a str or anything with `get_secret_value()`. It is never shown.
+        timeout: seconds to wait for an answer, rounded up to whole ones.
+        names: of the vectors and the payload's entries.
+        adopt: take over a collection that another program filled, such as langchain-qdrant; say so only if its vectors
+            come from this very model. Its points are found under their point ids as text, and replaced by `upsert`.
+        exact: scan instead of using the HNSW index.
+        indexed: metadata keys that `Gt`, `Gte`, `Lt`, `Lte` are often asked of; all equalities are indexed anyway.
+
+    Raises:
+        ModelMismatchError: the collection holds vectors of another model.
+        BackendUnavailableError: no server answers in time, or it refuses the key.
+        IndexLockedError: another process, or another store here, has the folder open.
+        StorageError: the collection is not one of ours, or cannot be used.
+        MissingDependencyError: qdrant-client is not installed.
+
+    Example:
+        >>> with HybridIndex(QdrantStore(":memory:", encoder.fingerprint), encoder=encoder) as index:
+        ...     ids = index.add(["A worker pulls tasks from the queue."])
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        fingerprint: Fingerprint,
+        *,
+        collection: str = "bge_hybrid",
+        api_key: str | SecretLike | None = None,
+        timeout: float = 10.0,
+        names: QdrantNames | None = None,
+        adopt: bool = False,
+        exact: bool = False,
+        indexed: Sequence[str] = (),
+    ) -> None:
+        location = str(location)
+        names = names or QdrantNames()
+        self._name = check_collection(collection, r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*")
+        self._where = f"the collection {collection!r} in Qdrant at {shown(location)}"
+        key, timeout, remote = check_key(api_key, "api_key"), check_timeout(timeout), is_url(location)
+        guard = Guard(f"Qdrant at {shown(location)}", timeout)
+        with guard:
+            client = _connect(location, key, timeout)
+        try:
+            with guard:
+                adopted = self._open(client, fingerprint, names, adopt)
+                if remote:
+                    _index(client, collection, indexed)
+        except BaseException:
+            client.close()
+            raise
+        engine = QdrantEngine(client, collection, names, guard, adopted=adopted, exact=exact or not remote, local=not remote)
+        super().__init__(engine, fingerprint, local=not remote)
+
+    def __repr__(self) -> str:
+        return f"QdrantStore({self._where!r})"
+
+    def _open(self, client: Any, fingerprint: Fingerprint, names: QdrantNames, adopt: bool) -> bool:
+        """Check the collection's model, or claim the collection; return whether another program filled it."""
+        if not client.collection_exists(self._name):
+            return self._create(client, fingerprint, names)
+        config = client.get_collection(self._name).config
+        info = read_info((config.metadata or {}).get(INFO), self._where)
+        if info is not None and not info["fingerprint"].differences(fingerprint):
+            self._check_vectors(config.params, fingerprint, names)
+            return bool(info.get("adopted"))
+        if client.count(self._name, exact=True).count:
+            if info is not None:
+                raise mismatch(self._where, info["fingerprint"], fingerprint)
+            if not adopt:
+                raise StorageError(
+                    f"{self._where} holds points, but not of which model; pass adopt=True if {fingerprint.model!r} "
+                    "made its vectors, or name another collection"
+                )
+            self._check_vectors(config.params, fingerprint, names)
+            self._claim(client, fingerprint, adopted=True)
+            return True
+        if info is not None and info["fingerprint"].dimension != fingerprint.dimension:
+            client.delete_collection(self._name)  # ours, empty, and made for vectors of another length
+            return self._create(client, fingerprint, names)
+        self._check_vectors(config.params, fingerprint, names)
+        self._claim(client, fingerprint, adopted=False)
+        return False
+
+    def _create(self, client: Any, fingerprint: Fingerprint, names: QdrantNames) -> bool:
+        models = require("qdrant_client.models", "qdrant")
+        client.create_collection(
+            self._name,
+            vectors_config={names.dense: models.VectorParams(size=fingerprint.dimension, distance=models.Distance.DOT)},
+            sparse_vectors_config={names.sparse: models.SparseVectorParams()},
+        )
+        self._claim(client, fingerprint, adopted=False)
+        return False
+
+    def _claim(self, client: Any, fingerprint: Fingerprint, *, adopted: bool) -> None:
+        text = write_info(fingerprint, adopted=adopted)
+        client.update_collection(self._name, metadata={INFO: text})
+        if (client.get_collection(self._name).config.metadata or {}).get(INFO) != text:
+            raise StorageError(f"{self._where} does not keep the model's fingerprint; Qdrant 1.16 or newer is needed")
+
+    def _check_vectors(self, params: Any, fingerprint: Fingerprint, names: QdrantNames) -> None:
+        dense = params.vectors if isinstance(params.vectors, dict) else {"": params.vectors}
+        there = dense.get(names.dense)
+        if there is None or names.sparse not in (params.sparse_vectors or {}):
+            raise StorageError(
+                f"{self._where} has dense vectors {sorted(dense)} and sparse vectors "
+                f"{sorted(params.sparse_vectors or {})}, not {names.dense!r} and {names.sparse!r}; pass names="
+            )
+        if there.size != fingerprint.dimension or str(there.distance.value) not in ("Dot", "Cosine"):
+            raise StorageError(
+                f"{self._where} has vectors of {there.size} numbers under {there.distance.value}; "
+                f"{fingerprint.dimension} under Dot or Cosine are needed"
+            )
+
+
+def _connect(location: str, key: Secret | None, timeout: float) -> Any:
+    client = require("qdrant_client", "qdrant").QdrantClient
+    if location == ":memory:":
+        return client(location)
+    if not is_url(location):
+        return client(path=location, force_disable_check_same_thread=True)  # our lock lets one thread in
+    if not location.startswith(("http://", "https://")):
+        raise InvalidInputError(f"location={shown(location)!r}: a URL starts with http:// or https://")
+    secret = None if key is None else key.get_secret_value()
+    return client(url=location, api_key=secret, timeout=timeout, check_compatibility=False)  # the check waits for ever
+
+
+def _index(client: Any, collection: str, keys: Sequence[str]) -> None:
+    """Have the server index what is asked for; an index that is there stays."""
+    kinds = require("qdrant_client.models", "qdrant").PayloadSchemaType
+    for name in ("id", "text_hash", "facts"):
+        client.create_payload_index(collection, f"{OWN}.{name}", field_schema=kinds.KEYWORD, wait=True)
+    for key in keys:
+        for path in (number_path(key), *text_paths(key)):
+            client.create_payload_index(collection, f"{OWN}.orders.{path}", field_schema=kinds.FLOAT, wait=True)

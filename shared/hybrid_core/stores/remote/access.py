@@ -1,0 +1,114 @@
+"""How a server is named, reached and kept apart from other models' collections."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from ...errors import InvalidInputError, ModelMismatchError, StorageError
+from ...types import Fingerprint
+
+FORMAT = 1
+INFO = "bge_hybrid"  # the entry of a collection's own metadata that holds format and fingerprint
+
+
+@runtime_checkable
+class SecretLike(Protocol):
+    """A secret that shows itself only when asked to, such as pydantic's SecretStr."""
+
+    def get_secret_value(self) -> str:
+        """Return the secret."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A key that no repr, log or error shows."""
+
+    _value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "**********"
+
+    def get_secret_value(self) -> str:
+        """Return the key."""
+        return self._value
+
+
+def check_key(key: str | SecretLike | None, name: str) -> Secret | None:
+    """Wrap a key.
+
+    Raises:
+        InvalidInputError: it cannot be sent in a header; the message does not show it.
+    """
+    if key is None or key == "":
+        return None
+    value = key.get_secret_value() if isinstance(key, SecretLike) else key
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):  # a client's error would quote it
+        raise InvalidInputError(f"{name} is not a string of printable ASCII characters without spaces")
+    return Secret(value)
+
+
+def check_timeout(timeout: float) -> float:
+    """Return a number of seconds above 0, or raise InvalidInputError."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise InvalidInputError(f"timeout={timeout!r} must be a number of seconds above 0")
+    return float(timeout)
+
+
+def check_collection(name: str, pattern: str) -> str:
+    """Return the name of a collection, or raise InvalidInputError."""
+    if not isinstance(name, str) or not re.fullmatch(pattern, name):
+        raise InvalidInputError(f"collection={name!r:.80} must match {pattern}")
+    return name
+
+
+def is_url(location: str) -> bool:
+    """Say whether a location is a server's address rather than a path."""
+    return "://" in location
+
+
+def shown(location: str) -> str:
+    """Return an address as messages may show it: without user, password and query."""
+    if not is_url(location):
+        return location
+    parts = urlsplit(location)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def write_info(fingerprint: Fingerprint, **more: Any) -> str:
+    """Return what is kept with a collection, as JSON."""
+    return json.dumps({"format": FORMAT, "fingerprint": fingerprint.as_dict(), **more})
+
+
+def read_info(text: object, where: str) -> dict[str, Any] | None:
+    """Return what `write_info` wrote; None if there is nothing of ours.
+
+    Raises:
+        StorageError: a later release wrote it.
+    """
+    try:
+        info = json.loads(text) if isinstance(text, str) else None
+        if not isinstance(info, Mapping) or "fingerprint" not in info:
+            return None
+        if info["format"] <= FORMAT:
+            return {**info, "fingerprint": Fingerprint(**info["fingerprint"])}
+    except (ValueError, TypeError, KeyError):
+        return None
+    raise StorageError(f"{where} has format {info['format']}, this release reads {FORMAT}; upgrade bge-hybrid")
+
+
+def mismatch(where: str, built: Fingerprint, given: Fingerprint) -> ModelMismatchError:
+    """Return the error that names both models and what they differ in."""
+    values = "; ".join(
+        f"{name}: {getattr(built, name)!r} there, {getattr(given, name)!r} here" for name in built.differences(given)
+    )
+    return ModelMismatchError(
+        f"{where} was built with {built.model!r}, the encoder given is {given.model!r} ({values}). "
+        f"Open it with {built.model!r}, or index the documents again into a new collection"
+    )
