@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llama_index.core.query_engine import RetrieverQueryEngine
 
 _TOP = 3
+_CANDIDATES = 25
 _PROMPT = "Answer from these sections.\n\n{sections}\n\nQuestion: {question}"
 
 
@@ -47,7 +48,7 @@ def run() -> None:
         )
         chain, engine = _langchain(index), _llamaindex(index)
         for number, question in enumerate(questions, start=1):
-            hits = index.explain(question["question"], k=50)
+            hits = index.explain(question["question"], k=_CANDIDATES, candidates=_CANDIDATES)
             console.print(f"[bold]{number}. {escape(question['question'])}[/] [dim]({question['kind']})[/]")
             console.print(_orders(hits, set(question["relevant"])))
             console.print(f"   matched tokens of the first hit: {escape(matched(hits[0].matches)) or 'none'}")
@@ -75,7 +76,7 @@ def _orders(hits: list[Hit], relevant: set[str]) -> Table:
 
 def _answer_rank(hits: list[Hit], stage: str, relevant: set[str]) -> str:
     ranks = [hit.stages[stage].rank for hit in hits if hit.passage.id in relevant and stage in hit.stages]
-    return f"#{min(ranks)}" if ranks else "none"
+    return f"#{min(ranks)}" if ranks else f"> {_CANDIDATES}"
 
 
 def _name(id_: str, relevant: set[str]) -> str:
@@ -112,7 +113,7 @@ def _langchain(index: HybridIndex) -> Runnable[str, Any]:
 
     prompt = ChatPromptTemplate.from_template(_PROMPT)
     return (
-        {"documents": HybridRetriever(index=index, k=_TOP), "question": RunnablePassthrough()}
+        {"documents": HybridRetriever(index=index, k=_TOP, candidates=_CANDIDATES), "question": RunnablePassthrough()}
         | RunnablePassthrough.assign(sections=sections)
         | RunnablePassthrough.assign(answer=prompt | ParrotFakeChatModel())
     )
@@ -125,7 +126,7 @@ def _llamaindex(index: HybridIndex) -> RetrieverQueryEngine:
 
     from llamaindex_hybrid import HybridRetriever
 
-    return RetrieverQueryEngine.from_args(HybridRetriever(index, k=_TOP), llm=MockLLM())
+    return RetrieverQueryEngine.from_args(HybridRetriever(index, k=_TOP, candidates=_CANDIDATES), llm=MockLLM())
 
 
 def _read(name: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def dense_candidates(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 
 def best(
-    scores: NDArray[np.float64], k: int, id_of: Callable[[int], str], positions: NDArray[np.int64] | None = None
+    scores: NDArray[np.float64], k: int, id_of: Callable[[int], str], positions: NDArray[np.integer[Any]] | None = None
 ) -> list[Scored]:
     """Return the k highest scores, best first, ties in order of id.
 

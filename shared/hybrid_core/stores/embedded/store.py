@@ -44,7 +44,7 @@ class EmbeddedStore:
         self._ledger = Ledger(self._folder, fingerprint)
         self._dense = DenseView(self._folder)
         self._follow_view()
-        self._sparse = SparseView()
+        self._sparse = SparseView(fingerprint.vocabulary)
         self._rows = Rows(fingerprint.dimension)
         self._metadata = MetadataView(self._ledger, self._rows)
         self._vocabulary = fingerprint.vocabulary
@@ -125,12 +125,12 @@ class EmbeddedStore:
 
     def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
         """Search the inverted index."""
+        if k <= 0:
+            return []
         with self._lock:
             self._refresh()
-            allowed = self._allowed(filter)
-            totals, shared = self._sparse.scores(vector, len(allowed))
-            slots = np.flatnonzero(shared & allowed)
-            return best(totals[slots], k, self._rows.ids.__getitem__, slots)
+            slots, scores = self._sparse.search(vector, k, self._allowed(filter))
+            return best(scores, k, self._rows.ids.__getitem__, slots)
 
     def optimize(self, progress: Callable[[int], object] | None = None) -> int:
         """Fold new rows into the HNSW index, so that dense search stays fast as the index grows.
