@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 
 from langchain_core.callbacks import Callbacks
@@ -48,4 +49,5 @@ class BgeReranker(BaseDocumentCompressor):
 
 
 def _scored(document: Document, score: float) -> Document:
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+    metadata = {**copy.deepcopy(document.metadata), "relevance_score": score}
+    return document.model_copy(update={"metadata": metadata})

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict
 
 from hybrid_core.checks import make_passage
 from hybrid_core.encoders.base import Encoder
@@ -37,6 +38,8 @@ class HybridRetriever(BaseRetriever):
         >>> retriever.invoke("what do workers do?")[0].page_content
         'Workers pull tasks.'
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     index: HybridIndex
     k: int = 5

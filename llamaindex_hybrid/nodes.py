@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextN
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from hybrid_core.checks import make_passage
+from hybrid_core.errors import MetadataError
 from hybrid_core.types import PRIVATE_PREFIX, Hit, Passage
 
 _NODE = PRIVATE_PREFIX + "node"  # what a node holds beside text and metadata: relationships, templates, offsets
@@ -17,11 +19,19 @@ _REASONS = ["relevance_score", "stage_scores"]
 
 def to_passage(node: BaseNode) -> Passage:
     """Return the node as a passage; its text without the metadata that LlamaIndex can put around it."""
-    rest = node.model_dump(mode="json", exclude={"metadata", "embedding", "text", "text_resource"})
+    try:
+        rest = node.model_dump(mode="json", exclude={"metadata", "embedding", "text", "text_resource"})
+    except ValueError as error:  # such as an IndexNode that points to an object in memory
+        raise MetadataError(f"node {node.node_id!r} holds what JSON cannot: {error}") from error
     metadata = {**node.metadata, _NODE: {**rest, "class_name": node.class_name()}}
     return make_passage(
         node.get_content(metadata_mode=MetadataMode.NONE), node.node_id, metadata, f"node {node.node_id!r}"
     )
+
+
+def copied(node: BaseNode) -> BaseNode:
+    """Return a node whose metadata can be changed without changing the given one's."""
+    return node.model_copy(update={"metadata": copy.deepcopy(node.metadata)})
 
 
 def to_node(hit: Hit) -> NodeWithScore:

@@ -12,6 +12,8 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from hybrid_core.errors import InvalidInputError
 from hybrid_core.rerankers.base import Reranker, rank
 
+from .nodes import copied
+
 dispatcher = instrumentation.get_dispatcher(__name__)  # type: ignore[attr-defined]  # missing in its __all__
 
 
@@ -56,7 +58,7 @@ class BgeReranker(BaseNodePostprocessor):
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             texts = [item.node.get_content(metadata_mode=MetadataMode.NONE) for item in nodes]
             order = rank(self.reranker, query, texts, self.top_n)
-            best = [NodeWithScore(node=nodes[i].node, score=score) for i, score in order]
+            best = [NodeWithScore(node=copied(nodes[i].node), score=score) for i, score in order]
             event.on_end(payload={EventPayload.NODES: best})
         dispatcher.event(ReRankEndEvent(nodes=best))
         return best

@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from .errors import DuplicateIdError, InvalidInputError, InvalidTextError, MetadataError
-from .types import Metadata, Passage
+from .types import Metadata, Mode, Passage
 
 _DEEPEST = 100  # levels of nesting in metadata
 _LONGEST_INT = 13_280  # bits: about 4,000 digits, below what Python refuses to print
@@ -43,6 +43,15 @@ def check_count(value: object, name: str, least: int = 0) -> int:
     if number < least:
         raise InvalidInputError(f"{name}={number} must be an integer >= {least}")
     return number
+
+
+def check_mode(value: object) -> Mode:
+    """Return a search mode, or raise InvalidInputError naming those there are."""
+    modes: tuple[Mode, ...] = get_args(Mode)
+    for mode in modes:
+        if value == mode:
+            return mode
+    raise InvalidInputError(f"mode={value!r} must be one of {', '.join(map(repr, modes))}")
 
 
 def encode_metadata(metadata: Metadata, owner: str) -> str:

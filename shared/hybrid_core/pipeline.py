@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from .checks import check_count, check_id, check_passages, check_text, encode_metadata, make_passage
+from .checks import check_count, check_id, check_mode, check_passages, check_text, encode_metadata, make_passage
 from .encoders.base import Encoder
 from .errors import InvalidInputError
 from .filters import Filter, parse_filter
@@ -232,8 +232,7 @@ class HybridIndex:
         check_text(query, "query")
         check_count(k, "k")
         depth = max(k, check_count(candidates, "candidates"))
-        if mode not in get_args(Mode):
-            raise InvalidInputError(f"mode={mode!r} must be one of {', '.join(map(repr, get_args(Mode)))}")
+        check_mode(mode)
         expression = None if filter is None else parse_filter(filter)
         if k == 0:
             return [], None

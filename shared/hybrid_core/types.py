@@ -21,6 +21,11 @@ Mode: TypeAlias = Literal["hybrid", "dense", "sparse"]
 PRIVATE_PREFIX = "_bge_hybrid_"  # metadata keys that begin so are an adapter's own, kept from its users
 
 
+def public_metadata(metadata: Metadata) -> dict[str, Any]:
+    """Return the metadata without the entries that an adapter keeps for itself."""
+    return {key: value for key, value in metadata.items() if not key.startswith(PRIVATE_PREFIX)}
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A text with an id and metadata, the unit that is stored and found.
@@ -175,8 +180,6 @@ class Hit:
         `relevance_score` is the score, `stage_scores` maps each stage to its score and rank; entries of the same name
         are hidden by them in this copy. Entries that an adapter keeps for itself are left out.
         """
-        public = {
-            k: v for k, v in copy.deepcopy(dict(self.passage.metadata)).items() if not k.startswith(PRIVATE_PREFIX)
-        }
         stages = {name: stage._asdict() for name, stage in self.stages.items()}
+        public = copy.deepcopy(public_metadata(self.passage.metadata))
         return {**public, "relevance_score": self.score, "stage_scores": stages}

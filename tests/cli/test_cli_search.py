@@ -52,7 +52,10 @@ def explained(folder: Path, encoder: BgeM3Encoder, *, late: bool = False, **sett
     ]
 
 
-def test_the_table_shows_each_hit_with_its_stages_and_matched_tokens(bge_hybrid: Command, searched: Path) -> None:
+def test_the_table_shows_each_hit_with_its_stages_and_matched_tokens(
+    bge_hybrid: Command, searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searched.parent)  # short names, which the table need not break
     done = bge_hybrid("search", searched, QUESTION, "-k", "2")
     assert (done.code, done.err) == (0, "")
     heading, *lines = done.out.splitlines()

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import HybridError, InvalidInputError
-from ..types import Mode
+from ..checks import check_mode, check_text
+from ..errors import HybridError, InvalidInputError, MissingDependencyError
+from ..types import Passage
 
 if TYPE_CHECKING:
     from ..encoders.bge_m3 import BgeM3Encoder
     from ..rerankers.base import Reranker
+    from .reading import Splitter
 
 DEFAULT_MODEL = "BAAI/bge-m3"
 
@@ -42,32 +44,26 @@ def index(
 ) -> None:
     """Index files. Run it again after changes: only new text is embedded, what is gone is taken out."""
     from ..pipeline import HybridIndex
+    from ..stores.embedded.ledger import read_fingerprint
     from .reading import Splitter, find_files
-    from .tables import make_console
 
-    console = make_console()
-    files = find_files(paths)
-    if not files:
-        raise InvalidInputError(f"no files of a kind that is read in {', '.join(map(str, paths))}")
+    files = find_files(paths, but=into)
+    nothing = InvalidInputError(f"no files of a kind that is read in {', '.join(map(str, paths))}")
+    if not files and read_fingerprint(into) is None:
+        raise nothing
     encoder = _load_encoder(model, into)
-    splitter = Splitter(encoder.token_count, chunk_tokens)
-    passages, unread = [], []
-    for path in files:
-        try:
-            passages += splitter.passages(path)
-        except (HybridError, OSError) as error:
-            if not isinstance(error, (ValueError, PermissionError)):
-                raise
-            unread.append(path)
-            console.print(f"not read: {path}: {error}", style="yellow", markup=False)
+    passages, unread = _read(files, Splitter(encoder.token_count, chunk_tokens))
     with HybridIndex.open(into, encoder=encoder) as opened:
-        old = dict(zip([p.id for p in passages], opened.get([p.id for p in passages]), strict=True))
-        changed = [passage for passage in passages if old[passage.id] != passage]
+        present = {passage.id for passage in passages}
+        gone = _gone(opened.ids(), present, paths, unread)
+        if not files and not gone:
+            raise nothing
+        stored = opened.get([passage.id for passage in passages])
+        changed = [new for new, old in zip(passages, stored, strict=True) if new != old]
         opened.upsert(changed, show_progress=sys.stderr.isatty())
-        gone = _gone(opened.ids(), {passage.id for passage in passages}, paths, unread)
         removed = opened.delete(gone)
         total = len(opened)
-    console.print(
+    typer.echo(
         f"{len(files) - len(unread)} files, {len(passages)} passages: {len(changed)} new or changed, "
         f"{len(passages) - len(changed)} unchanged, {removed} removed. {into} holds {total}."
     )
@@ -91,17 +87,17 @@ def search(
     model: ModelOption = None,
 ) -> None:
     """Search an index and show why each hit was found."""
-    from typing import cast
-
     from ..pipeline import HybridIndex
     from ..stores.embedded.ledger import read_fingerprint
     from .tables import hits_json, hits_table, make_console
 
     if read_fingerprint(folder) is None:
         raise InvalidInputError(f"there is no index in {folder}; make one with: bge-hybrid index PATH --into {folder}")
+    filters = _parse_filters(filter)
+    chosen = check_mode(mode)
     encoder = _load_encoder(model, folder)
     with HybridIndex.open(folder, encoder=encoder, reranker=_load_reranker(rerank, encoder)) as opened:
-        hits = opened.explain(question, k, candidates, _parse_filters(filter), cast(Mode, mode))
+        hits = opened.explain(question, k, candidates, filters, chosen)
     if as_json:
         typer.echo(hits_json(hits))
     elif hits:
@@ -125,7 +121,7 @@ def main() -> None:
     try:
         app()
     except HybridError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
 
 
@@ -156,16 +152,36 @@ def _parse_filters(pairs: list[str] | None) -> dict[str, Any] | None:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise InvalidInputError(f"--filter {pair!r} must have the form KEY=VALUE")
+        if key in parsed:
+            raise InvalidInputError(f"--filter names {key!r} twice; a passage has one value of it")
         try:
-            parsed[key] = json.loads(value)
+            parsed[key] = json.loads(value, parse_constant=str)
         except ValueError:
             parsed[key] = value
     return parsed or None
 
 
+def _read(files: list[Path], splitter: Splitter) -> tuple[list[Passage], list[Path]]:
+    """Return the passages of all files, and the files that could not be read, which are reported."""
+    passages, unread = [], []
+    for path in files:
+        try:
+            check_text(str(path), "its name")
+            passages += splitter.passages(path)
+        except (HybridError, OSError) as error:
+            if isinstance(error, MissingDependencyError):
+                raise
+            unread.append(path)
+            name = str(path).encode("utf-8", "backslashreplace").decode()
+            typer.echo(f"not read: {name}: {' '.join(str(error).split())}")
+    return passages, unread
+
+
 def _gone(stored: list[str], present: set[str], paths: list[Path], unread: list[Path]) -> list[str]:
     """Return stored ids that belong to the given paths but to no passage any more; unreadable files keep theirs."""
-    roots = [path.resolve().as_posix() for path in paths]
+    from .reading import absolute
+
+    roots = [absolute(path).as_posix() for path in paths]
     kept = {path.as_posix() for path in unread}
     gone = []
     for id_ in stored:

@@ -48,12 +48,12 @@ class Splitter:
     chunk_tokens: int
 
     def passages(self, path: Path) -> list[Passage]:
-        """Read one file; a passage's id is the file's absolute path and a number from 1.
+        """Read one file, given by its absolute path; a passage's id is that path and a number from 1.
 
         Raises:
             InvalidTextError: the file holds no text that could be read.
         """
-        source = path.resolve().as_posix()
+        source = path.as_posix()
         parts = [part for section in _sections(path) for part in self._split(section, path.suffix.lower())]
         return [
             Passage(f"{source}#{i}", part.text, {"source": source, **part.metadata})
@@ -77,8 +77,10 @@ class Splitter:
                 yield Section(heading + text.strip("\n"), section.metadata)
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files of a kind we read, folders searched to the bottom, hidden ones passed over, in order of name.
+def find_files(paths: Sequence[Path], but: Path) -> list[Path]:
+    """Return the absolute paths of files of a kind we read, folders searched to the bottom, in order of name.
+
+    Hidden files and folders are passed over, and so is what lies in the folder `but`.
 
     Raises:
         InvalidInputError: a path does not exist, or is a file of another kind.
@@ -86,18 +88,24 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            for folder, folders, names in os.walk(path):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for folder, folders, names in os.walk(os.path.realpath(path)):
+                visible = sorted(name for name in folders if not name.startswith("."))
+                folders[:] = [name for name in visible if os.path.join(folder, name) != os.path.realpath(but)]
                 for name in sorted(names):
                     if not name.startswith(".") and Path(name).suffix.lower() in KNOWN:
-                        found[Path(folder, name).resolve()] = None
+                        found[absolute(Path(folder, name))] = None
         elif not path.exists():
             raise InvalidInputError(f"{path} does not exist")
         elif path.suffix.lower() not in KNOWN:
             raise InvalidInputError(f"{path} is of a kind that is not read; known are {' '.join(sorted(KNOWN))}")
         else:
-            found[path.resolve()] = None
+            found[absolute(path)] = None
     return list(found)
+
+
+def absolute(path: Path) -> Path:
+    """Return the absolute path with links followed; a circle of links is left as it is, to fail when it is read."""
+    return Path(os.path.realpath(path))
 
 
 def _sections(path: Path) -> list[Section]:

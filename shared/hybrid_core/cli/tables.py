@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..types import Hit, TokenMatch
+from ..types import Hit, TokenMatch, public_metadata
 
 STAGES = ("dense", "sparse", "fused", "reranked")
 
@@ -48,7 +48,7 @@ def hits_json(hits: Sequence[Hit]) -> str:
             "stages": {name: stage._asdict() for name, stage in hit.stages.items()},
             "matches": [match._asdict() for match in hit.matches],
             "text": hit.passage.text,
-            "metadata": dict(hit.passage.metadata),
+            "metadata": public_metadata(hit.passage.metadata),
         }
         for hit in hits
     ]
@@ -67,7 +67,8 @@ def _passage(hit: Hit) -> str:
     where = os.path.relpath(source) if isinstance(source, str) else hit.passage.id
     number = f", page {metadata['page']}" if "page" in metadata else ""
     title = f" [dim]{escape(str(metadata['title']))}[/]" if metadata.get("title") else ""
-    snippet = " ".join(hit.passage.text.split())
+    text = hit.passage.text.removeprefix(str(metadata.get("title", "")))  # which stands above already
+    snippet = " ".join(text.split())
     lines = [f"[bold]{escape(where)}[/]{number}{title}", escape(snippet[:160] + ("…" if len(snippet) > 160 else ""))]
     if hit.matches:
         lines.append(f"[green]{escape(matched(hit.matches))}[/]")
