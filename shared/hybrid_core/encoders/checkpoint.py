@@ -127,7 +127,7 @@ def _download(name: str, revision: str | None, cache_dir: str | Path | None, loc
     except Exception as error:  # the hub raises its own, requests' and the OS's; each means the same to the user
         raise ModelLoadError(
             f"model {name!r} is neither a folder here nor to be had from the Hugging Face hub"
-            f"{' (local_files_only is set)' if local_files_only else ''}: {error}. "
+            f"{' (local_files_only is set)' if local_files_only else ''}: {str(error).rstrip('.')}. "
             "For a first try without a download use BgeM3Encoder.tiny() (command line: --model tiny)"
         ) from error
 
