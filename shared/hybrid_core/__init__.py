@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from .rerankers.cross_encoder import CrossEncoderReranker as CrossEncoderReranker
     from .rerankers.late_interaction import LateInteractionReranker as LateInteractionReranker
     from .stores.base import Store as Store
+    from .stores.milvus import MilvusStore as MilvusStore
+    from .stores.qdrant import QdrantNames as QdrantNames
+    from .stores.qdrant import QdrantStore as QdrantStore
     from .types import Encoding as Encoding
     from .types import Fingerprint as Fingerprint
     from .types import Hit as Hit
@@ -79,6 +82,9 @@ __getattr__, __all__ = lazy_exports(
         "Encoder": ".encoders.base",
         "HybridIndex": ".pipeline",
         "LateInteractionReranker": ".rerankers.late_interaction",
+        "MilvusStore": ".stores.milvus",
+        "QdrantNames": ".stores.qdrant",
+        "QdrantStore": ".stores.qdrant",
         "Reranker": ".rerankers.base",
         "Store": ".stores.base",
     },

@@ -14,10 +14,14 @@ from vectors import FINGERPRINT, encoding_of
 from hybrid_core import BgeM3Encoder, Fingerprint, HybridIndex, Passage, Store
 from hybrid_core.stores.embedded import EmbeddedStore
 from hybrid_core.stores.memory import MemoryStore
+from hybrid_core.stores.milvus import MilvusStore
+from hybrid_core.stores.qdrant import QdrantStore
 
 STORES: dict[str, Callable[[Path, Fingerprint], Store]] = {
     "memory": lambda folder, fingerprint: MemoryStore(),
     "embedded": EmbeddedStore,
+    "milvus": MilvusStore,
+    "qdrant": lambda folder, fingerprint: QdrantStore(":memory:", fingerprint),
 }
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ...checks import encode_metadata
-from ...errors import IndexCorruptError, IndexLockedError, ModelMismatchError, StorageError
+from ...errors import IndexCorruptError, IndexLockedError, StorageError
 from ...types import Encoding, Fingerprint, FloatArray, Passage, SparseVector
+from ..fingerprints import check_fingerprint
 from ..scoring import text_hash
 from .database import Database
 
@@ -244,9 +245,7 @@ class Ledger:
     def _check_fingerprint(self) -> None:
         """Raise ModelMismatchError if the index is another model's, perhaps since it was opened."""
         built = Fingerprint(**json.loads(self.info("fingerprint") or "{}"))
-        different = built.differences(self._fingerprint)
-        if different:
-            raise ModelMismatchError(_mismatch(self.path.parent, built, self._fingerprint, different))
+        check_fingerprint(f"the index in {self.path.parent}", built, self._fingerprint, "folder")
 
 
 def read_fingerprint(folder: Path) -> Fingerprint | None:
@@ -263,14 +262,6 @@ def read_fingerprint(folder: Path) -> Fingerprint | None:
     except sqlite3.Error as error:
         raise IndexCorruptError(f"{path} is damaged ({error}); restore it from a backup, or index again") from error
     return None if row is None else Fingerprint(**json.loads(row[0]))
-
-
-def _mismatch(folder: Path, built: Fingerprint, given: Fingerprint, different: list[str]) -> str:
-    values = "; ".join(f"{name}: {getattr(built, name)!r} there, {getattr(given, name)!r} here" for name in different)
-    return (
-        f"the index in {folder} was built with {built.model!r}, the encoder given is {given.model!r} ({values}). "
-        f"Open it with {built.model!r}, or index the documents again into a new folder"
-    )
 
 
 def _dense(blob: bytes) -> FloatArray:

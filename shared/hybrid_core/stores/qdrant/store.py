@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidInputError, StorageError, require
 from ...types import Fingerprint
+from ..fingerprints import check_fingerprint
 from ..remote.access import (
     INFO,
     Secret,
     SecretLike,
     check_collection,
     check_key,
+    check_location,
     check_timeout,
     is_url,
-    mismatch,
     read_info,
     shown,
     write_info,
 )
-from ..remote.conditions import number_path, text_paths
+from ..remote.facts import number_path, text_paths
 from ..remote.store import RemoteStore
-from .engine import OWN, QdrantEngine, QdrantNames
-from .errors import Guard
+from .engine import QdrantEngine
+from .errors import QdrantGuard
+from .points import OWN, QdrantNames
 
 
 class QdrantStore(RemoteStore):
@@ -75,27 +78,26 @@ class QdrantStore(RemoteStore):
         exact: bool = False,
         indexed: Sequence[str] = (),
     ) -> None:
-        location = str(location)
+        location = check_location(location)
         names = names or QdrantNames()
         self._name = check_collection(collection, r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*")
-        self._where = f"the collection {collection!r} in Qdrant at {shown(location)}"
-        key, timeout, remote = check_key(api_key, "api_key"), check_timeout(timeout), is_url(location)
-        guard = Guard(f"Qdrant at {shown(location)}", timeout)
-        with guard:
+        self._shown = shown(location)
+        self._where = f"the collection {collection!r} in Qdrant at {self._shown}"
+        key, timeout = check_key(api_key, "api_key"), math.ceil(check_timeout(timeout))
+        remote = is_url(location)
+        guard = QdrantGuard(f"Qdrant at {self._shown}", timeout)
+        with ExitStack() as undo, guard:
             client = _connect(location, key, timeout)
-        try:
-            with guard:
-                adopted = self._open(client, fingerprint, names, adopt)
-                if remote:
-                    _index(client, collection, indexed)
-        except BaseException:
-            client.close()
-            raise
-        engine = QdrantEngine(client, collection, names, guard, adopted=adopted, exact=exact or not remote, local=not remote)
+            undo.callback(client.close)
+            adopted = self._open(client, fingerprint, names, adopt)
+            if remote:
+                _index(client, collection, indexed)
+            undo.pop_all()
+        engine = QdrantEngine(client, collection, names, guard, adopted=adopted, exact=exact, local=not remote)
         super().__init__(engine, fingerprint, local=not remote)
 
     def __repr__(self) -> str:
-        return f"QdrantStore({self._where!r})"
+        return f"QdrantStore({self._shown!r}, collection={self._name!r})"
 
     def _open(self, client: Any, fingerprint: Fingerprint, names: QdrantNames, adopt: bool) -> bool:
         """Check the collection's model, or claim the collection; return whether another program filled it."""
@@ -108,7 +110,7 @@ class QdrantStore(RemoteStore):
             return bool(info.get("adopted"))
         if client.count(self._name, exact=True).count:
             if info is not None:
-                raise mismatch(self._where, info["fingerprint"], fingerprint)
+                check_fingerprint(self._where, info["fingerprint"], fingerprint, "collection")
             if not adopt:
                 raise StorageError(
                     f"{self._where} holds points, but not of which model; pass adopt=True if {fingerprint.model!r} "
@@ -155,7 +157,7 @@ class QdrantStore(RemoteStore):
             )
 
 
-def _connect(location: str, key: Secret | None, timeout: float) -> Any:
+def _connect(location: str, key: Secret | None, timeout: int) -> Any:
     client = require("qdrant_client", "qdrant").QdrantClient
     if location == ":memory:":
         return client(location)
@@ -164,14 +166,15 @@ def _connect(location: str, key: Secret | None, timeout: float) -> Any:
     if not location.startswith(("http://", "https://")):
         raise InvalidInputError(f"location={shown(location)!r}: a URL starts with http:// or https://")
     secret = None if key is None else key.get_secret_value()
-    return client(url=location, api_key=secret, timeout=timeout, check_compatibility=False)  # the check waits for ever
+    return client(url=location, api_key=secret, timeout=timeout, check_compatibility=False)
 
 
 def _index(client: Any, collection: str, keys: Sequence[str]) -> None:
-    """Have the server index what is asked for; an index that is there stays."""
+    """Have the server index what filters ask for; where it does already, a key that may only read will do."""
     kinds = require("qdrant_client.models", "qdrant").PayloadSchemaType
-    for name in ("id", "text_hash", "facts"):
-        client.create_payload_index(collection, f"{OWN}.{name}", field_schema=kinds.KEYWORD, wait=True)
+    wanted = dict.fromkeys((f"{OWN}.{name}" for name in ("id", "text_hash", "facts")), kinds.KEYWORD)
     for key in keys:
-        for path in (number_path(key), *text_paths(key)):
-            client.create_payload_index(collection, f"{OWN}.orders.{path}", field_schema=kinds.FLOAT, wait=True)
+        wanted |= dict.fromkeys((f"{OWN}.orders.{path}" for path in (number_path(key), *text_paths(key))), kinds.FLOAT)
+    there = client.get_collection(collection).payload_schema or {}
+    for field in wanted.keys() - there.keys():
+        client.create_payload_index(collection, field, field_schema=wanted[field], wait=True)

@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from ...errors import InvalidInputError, ModelMismatchError, StorageError
+from ...errors import InvalidInputError, StorageError
 from ...types import Fingerprint
 
 FORMAT = 1
@@ -68,6 +69,14 @@ def check_collection(name: str, pattern: str) -> str:
     return name
 
 
+def check_location(location: object) -> str:
+    """Return an address or a path as a string, or raise InvalidInputError."""
+    text = str(location) if isinstance(location, (str, Path)) else ""
+    if not text:
+        raise InvalidInputError(f"location={location!r:.80} is no address and no path")
+    return text
+
+
 def is_url(location: str) -> bool:
     """Say whether a location is a server's address rather than a path."""
     return "://" in location
@@ -101,14 +110,3 @@ def read_info(text: object, where: str) -> dict[str, Any] | None:
     except (ValueError, TypeError, KeyError):
         return None
     raise StorageError(f"{where} has format {info['format']}, this release reads {FORMAT}; upgrade bge-hybrid")
-
-
-def mismatch(where: str, built: Fingerprint, given: Fingerprint) -> ModelMismatchError:
-    """Return the error that names both models and what they differ in."""
-    values = "; ".join(
-        f"{name}: {getattr(built, name)!r} there, {getattr(given, name)!r} here" for name in built.differences(given)
-    )
-    return ModelMismatchError(
-        f"{where} was built with {built.model!r}, the encoder given is {given.model!r} ({values}). "
-        f"Open it with {built.model!r}, or index the documents again into a new collection"
-    )

@@ -6,7 +6,7 @@ import enum
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -85,11 +85,11 @@ class Engine(Protocol):
         ...
 
     def scan(self, condition: Condition, parts: Parts) -> Iterator[Row]:
-        """Yield all rows that satisfy a condition, in any order."""
+        """Yield the rows that satisfy a condition, in any order; others may be among them."""
         ...
 
     def nearest(self, query: FloatArray | SparseVector, n: int, condition: Condition, parts: Parts) -> list[Row]:
-        """Return about the n rows of highest inner product, best first."""
+        """Return about the n rows of highest inner product, best first; some may not satisfy the condition."""
         ...
 
     def count(self) -> int:
@@ -119,3 +119,18 @@ class Clock:
 def key_of(id: str) -> str:
     """Return the UUID of an id, always the same."""
     return str(uuid.uuid5(_NAMESPACE, id))
+
+
+def batches(rows: Sequence[Row], most: int, most_bytes: int, size_of: Callable[[Row], int]) -> Iterator[list[Row]]:
+    """Yield rows in groups of at most so many, and of so many bytes unless a single row has more."""
+    batch: list[Row] = []
+    total = 0
+    for row in rows:
+        size = size_of(row)
+        if batch and (len(batch) == most or total + size > most_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append(row)
+        total += size
+    if batch:
+        yield batch

@@ -14,7 +14,8 @@ from ...errors import InvalidInputError
 from ...filters import Filter, matches
 from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector
 from ..scoring import exact_dense_scores, sparse_matrix, text_hash
-from .conditions import NEVER, Condition, TextIs, admits, facts
+from .conditions import NEVER, Condition, TextIs, admits
+from .facts import facts
 from .rows import Clock, Engine, Parts, Row
 
 _SLACK = 1e-5  # an engine's float32 score may differ by this much from ours, relative to scores above 1
@@ -207,8 +208,9 @@ class RemoteStore:
         for start in range(0, len(hashes), _HASHES):
             wanted = set(hashes[start : start + _HASHES])
             for row in self._engine.scan(TextIs(tuple(sorted(wanted))), Parts.NONE):
-                keys[row.text_hash] = row.key
-                wanted.discard(row.text_hash)
+                if row.text_hash in wanted:
+                    keys[row.text_hash] = row.key
+                    wanted.remove(row.text_hash)
                 if not wanted:
                     break
         return keys
@@ -217,7 +219,7 @@ class RemoteStore:
         owner = f"id {passage.id!r:.80}"
         check_text(passage.text, f"text of {owner}")
         metadata = encode_metadata(passage.metadata, owner)
-        tokens, orders = facts(passage.metadata)
+        tokens, orders = facts(json.loads(metadata))
         return Row(
             key=self._engine.keys(check_id(passage.id))[0],
             id=passage.id,
