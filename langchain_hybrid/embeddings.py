@@ -18,7 +18,7 @@ class BgeM3Embeddings(Embeddings):
     Example:
         >>> embeddings = BgeM3Embeddings(BgeM3Encoder.tiny())
         >>> len(embeddings.embed_query("how do I add a route?"))
-        192
+        256
     """
 
     def __init__(self, encoder: Encoder) -> None:

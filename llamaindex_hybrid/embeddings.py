@@ -23,7 +23,7 @@ class BgeM3Embedding(BaseEmbedding):
     Example:
         >>> embedding = BgeM3Embedding(BgeM3Encoder.tiny())
         >>> len(embedding.get_query_embedding("how do I add a route?"))
-        192
+        256
     """
 
     _encoder: Encoder = PrivateAttr()

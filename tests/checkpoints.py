@@ -26,7 +26,7 @@ def config(**changes: Any) -> Any:
     from transformers import XLMRobertaConfig
 
     settings = {
-        "vocab_size": 12_000,
+        "vocab_size": 10_600,
         "hidden_size": HIDDEN,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,

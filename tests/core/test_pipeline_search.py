@@ -24,7 +24,7 @@ from hybrid_core import (
     WeightedSum,
 )
 
-QUERIES = ["How many times is a failed job tried again?", "怎样配置限流？", "worker queue", "scroll position"]
+QUERIES = ["How many times is a failed job tried again?", "怎样配置限流？", "worker queue", "browser request"]
 
 
 @pytest.fixture

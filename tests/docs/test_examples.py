@@ -39,12 +39,12 @@ def test_a_quickstart_answers_each_question_from_the_right_document(name):
     assert answers[0] in {"stop", "key"}
 
 
-def test_the_readme_has_a_snippet_for_each_framework_and_one_for_the_core():
-    assert len(SNIPPETS) == 3
+def test_the_readme_has_short_snippets_for_each_framework_the_core_and_a_server():
+    assert len(SNIPPETS) == 4
     assert max(len(snippet.splitlines()) for snippet in SNIPPETS) <= 12
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["langchain", "llamaindex", "core"])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["langchain", "llamaindex", "core", "server"])
 def test_a_readme_snippet_runs_as_it_stands(snippet, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102  # our own README

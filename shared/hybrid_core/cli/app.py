@@ -126,7 +126,8 @@ def main() -> None:
 
 
 def _load_encoder(model: str | None, folder: Path) -> BgeM3Encoder:
-    from ..encoders.bge_m3 import TINY, BgeM3Encoder
+    from ..encoders.bge_m3 import BgeM3Encoder
+    from ..encoders.checkpoint import TINY
     from ..stores.embedded.ledger import read_fingerprint
 
     built = read_fingerprint(folder)
@@ -138,9 +139,13 @@ def _load_reranker(name: str | None, encoder: BgeM3Encoder) -> Reranker | None:
     from ..rerankers.cross_encoder import CrossEncoderReranker
     from ..rerankers.late_interaction import LateInteractionReranker
 
-    if name is None:
-        return None
-    return LateInteractionReranker(encoder) if name == "late" else CrossEncoderReranker(name)
+    match name:
+        case None:
+            return None
+        case "late":
+            return LateInteractionReranker(encoder)
+        case _:
+            return CrossEncoderReranker(name)
 
 
 def _parse_filters(pairs: list[str] | None) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ def run() -> None:
     seconds = time.perf_counter() - start
     console.print(f"{len(questions)} questions in {seconds:.1f} s, imports and model loading included.")
     console.print(
-        "The model is small (6 MB) and the questions were chosen to show each stage, failures included: this is a "
+        "The model is small (7 MB) and the questions were chosen to show each stage, failures included: this is a "
         "demonstration, no evaluation."
     )
 

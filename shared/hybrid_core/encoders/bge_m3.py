@@ -18,7 +18,7 @@ from ..checks import check_count, check_text, check_texts
 from ..errors import EmbeddingError, InvalidInputError, ModelLoadError, require
 from ..types import Encoding, Fingerprint, FloatArray
 from .batching import pad, token_batches
-from .checkpoint import find_checkpoint
+from .checkpoint import TINY, find_checkpoint
 from .runtimes.torch_m3 import Outputs, Precision, TorchM3
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TINY = "tiny"  # the name of the model in the package
 _QUERY_CACHE = 128  # encoded queries kept, so that classes sharing an encoder share the pass over one question
 
 
@@ -56,7 +55,7 @@ class BgeM3Encoder:
         >>> encoder = BgeM3Encoder.tiny()
         >>> encoding = encoder.encode_documents(["A worker pulls tasks.", "工作节点拉取任务。"])
         >>> encoding.dense.shape
-        (2, 192)
+        (2, 256)
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class BgeM3Encoder:
 
     @classmethod
     def tiny(cls, *, device: str | None = "cpu", max_length: int = 8192, query_max_length: int = 512) -> BgeM3Encoder:
-        """Load the small English and Chinese model that comes with the package (6 MB, 192 dimensions, offline).
+        """Load the small English and Chinese model that comes with the package (7 MB, 256 dimensions, offline).
 
         Trained on technical documentation; a real model for first contact, demos and tests, weak outside its domain.
         """

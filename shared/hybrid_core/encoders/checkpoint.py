@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ModelLoadError, require
 
+TINY = "tiny"  # the name of the models in the package
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HEADS = ("sparse_linear", "colbert_linear")
 _SAMPLES, _SAMPLE_BYTES = 16, 65_536
