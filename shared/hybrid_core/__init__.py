@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import ModelMismatchError as ModelMismatchError
     from .errors import StorageError as StorageError
     from .errors import StorageFullError as StorageFullError
+    from .filter_parsing import parse_filter as parse_filter
     from .filters import AllOf as AllOf
     from .filters import And as And
     from .filters import AnyOf as AnyOf
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from .filters import Not as Not
     from .filters import Or as Or
     from .filters import TextMatch as TextMatch
-    from .filters import parse_filter as parse_filter
     from .fusion import DistributionBased as DistributionBased
     from .fusion import Fusion as Fusion
     from .fusion import ReciprocalRank as ReciprocalRank
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 _ERRORS = """BackendUnavailableError DuplicateIdError EmbeddingError FilterError HybridError IndexCorruptError
     IndexLockedError InvalidInputError InvalidTextError MetadataError MissingDependencyError ModelError ModelLoadError
     ModelMismatchError StorageError StorageFullError"""
-_FILTERS = "AllOf And AnyOf Contains Eq Exists Filter Gt Gte In Lt Lte Ne Nin Not Or TextMatch parse_filter"
+_FILTERS = "AllOf And AnyOf Contains Eq Exists Filter Gt Gte In Lt Lte Ne Nin Not Or TextMatch"
 
 __getattr__, __all__ = lazy_exports(
     __name__,
@@ -77,6 +77,7 @@ __getattr__, __all__ = lazy_exports(
         **dict.fromkeys(_FILTERS.split(), ".filters"),
         **dict.fromkeys("Encoding Fingerprint Hit Passage Scored SparseVector StageScore TokenMatch".split(), ".types"),
         **dict.fromkeys("DistributionBased Fusion ReciprocalRank WeightedSum".split(), ".fusion"),
+        "parse_filter": ".filter_parsing",
         "BgeM3Encoder": ".encoders.bge_m3",
         "CrossEncoderReranker": ".rerankers.cross_encoder",
         "Encoder": ".encoders.base",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_count, check_id, check_mode, check_passages, check_text, encode_metadata, make_passage
+from .checks import check_count, check_mode, check_passages, check_text, encode_metadata
 from .encoders.base import Encoder
 from .errors import InvalidInputError
-from .filters import Filter, parse_filter
+from .filter_parsing import parse_filter
+from .filters import Filter
 from .fusion import Fusion, ReciprocalRank
+from .inputs import check_ids, pair_up
 from .rerankers.base import Reranker, rank
 from .stores.base import Store
 from .types import Encoding, Hit, Metadata, Mode, Passage, Scored, SparseVector, StageScore, TokenMatch
@@ -130,7 +132,7 @@ class HybridIndex:
                 raise InvalidInputError(f"{name} is one {type(given).__name__}: wrap it in a list")
             if given is not None and isinstance(texts, Sequence) and len(given) != len(texts):
                 raise InvalidInputError(f"{len(texts)} texts but {len(given)} {name}; one a text is needed")
-        passages = _passages(texts, ids, metadatas)
+        passages = pair_up(texts, ids, metadatas)
         return self.upsert(list(passages) if isinstance(texts, Sequence) else passages, show_progress=show_progress)
 
     def upsert(self, passages: Iterable[Passage], *, show_progress: bool = False) -> list[str]:
@@ -157,11 +159,11 @@ class HybridIndex:
             raise InvalidInputError("delete takes either ids or a filter")
         if filter is not None:
             ids = self.store.ids(parse_filter(filter))
-        return self.store.delete(_check_ids(ids or []))
+        return self.store.delete(check_ids(ids or []))
 
     def get(self, ids: Sequence[str]) -> list[Passage | None]:
         """Return the passages with these ids, None where there is none."""
-        found = self.store.get(_check_ids(ids))
+        found = self.store.get(check_ids(ids))
         return [found.get(id_) for id_ in ids]
 
     def ids(self, *, filter: Filter | dict[str, Any] | None = None) -> list[str]:
@@ -293,52 +295,7 @@ class HybridIndex:
             new = self.encoder.encode_documents([distinct[i] for i in fresh], show_progress=show_progress)
             parts.append(new)
         row_of = {distinct[i]: row for row, i in enumerate(known + fresh)}
-        return _join(parts).rows([row_of[text] for text in texts])
-
-
-def _passages(
-    texts: Iterable[str | Passage], ids: Sequence[str] | None, metadatas: Sequence[Metadata] | None
-) -> Iterator[Passage]:
-    """Pair texts with ids and metadata."""
-    id_stream = None if ids is None else iter(ids)
-    metadata_stream = None if metadatas is None else iter(metadatas)
-    for position, text in enumerate(texts):
-        given_id = _next(id_stream, "ids", position)
-        metadata = _next(metadata_stream, "metadatas", position)
-        if isinstance(text, Passage):
-            if given_id is not None or metadata is not None:
-                raise InvalidInputError("Passages carry their own id and metadata; leave ids and metadatas out")
-            yield text
-            continue
-        yield make_passage(text, given_id, metadata, f"text {position}")
-    for name, stream in (("ids", id_stream), ("metadatas", metadata_stream)):
-        if stream is not None and next(stream, None) is not None:
-            raise InvalidInputError(f"there are more {name} than texts; one a text is needed")
-
-
-def _next(stream: Iterator[Any] | None, name: str, position: int) -> Any:
-    if stream is None:
-        return None
-    try:
-        return next(stream)
-    except StopIteration:
-        raise InvalidInputError(f"there is no {name}[{position}]; one a text is needed") from None
-
-
-def _check_ids(ids: Sequence[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise InvalidInputError(f"ids is one string {ids!r:.80}: wrap it in a list")
-    return [check_id(id_, f"ids[{i}]") for i, id_ in enumerate(ids)]
-
-
-def _join(parts: list[Encoding]) -> Encoding:
-    from scipy.sparse import csr_array, vstack
-
-    if len(parts) == 1:
-        return parts[0]
-    return Encoding(
-        np.concatenate([part.dense for part in parts]), csr_array(vstack([part.sparse for part in parts], "csr"))
-    )
+        return Encoding.join(parts).rows([row_of[text] for text in texts])
 
 
 def _hits(final: list[Scored], lists: dict[str, list[Scored]], found: dict[str, Passage]) -> list[Hit]:

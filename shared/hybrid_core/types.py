@@ -87,6 +87,15 @@ class Encoding:
         start, end = self.sparse.indptr[i], self.sparse.indptr[i + 1]
         return SparseVector(self.sparse.indices[start:end], self.sparse.data[start:end])
 
+    @classmethod
+    def join(cls, parts: Sequence[Encoding], *, multi: bool = False) -> Encoding:
+        """Put encodings below each other, as copies; `multi` keeps the multi-vectors, which all parts then have."""
+        from scipy.sparse import csr_array, vstack
+
+        vectors = tuple(rows.copy() for part in parts for rows in part.multi or ()) if multi else None
+        dense = np.concatenate([part.dense for part in parts])
+        return cls(dense, csr_array(vstack([part.sparse for part in parts], "csr")), vectors)
+
     def rows(self, chosen: Sequence[int]) -> Encoding:
         """Return the chosen rows, in that order; a row may be chosen more than once."""
         order = np.asarray(chosen, dtype=np.int64)

@@ -9,20 +9,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import check_count, check_text, check_texts
-from ..errors import EmbeddingError, InvalidInputError, ModelLoadError, require
+from ..errors import EmbeddingError, InvalidInputError
 from ..types import Encoding, Fingerprint, FloatArray
 from .batching import pad, token_batches
 from .checkpoint import TINY, find_checkpoint
+from .csr import to_csr
 from .runtimes.torch_m3 import Outputs, Precision, TorchM3
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from .tokenizing import load_tokenizer, special_ids
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +83,9 @@ class BgeM3Encoder:
             check_count(batch_tokens, "batch_tokens", least=1)
         checkpoint = find_checkpoint(model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         self._runtime = TorchM3(checkpoint, device=device, precision=precision)
-        self._tokenizer = _load_tokenizer(checkpoint.folder, checkpoint.name)
+        self._tokenizer = load_tokenizer(checkpoint.folder, checkpoint.name)
         self._pad_id = int(checkpoint.config.get("pad_token_id", 1))
-        self._special_ids = _special_ids(self._tokenizer)
+        self._special_ids = special_ids(self._tokenizer)
         self._passage = _Role(passage_instruction, min(max_length, checkpoint.max_length))
         self._query = _Role(query_instruction, min(query_max_length, checkpoint.max_length))
         self._batch_tokens = batch_tokens or (4_096 if self.device.startswith("cpu") else 65_536)
@@ -166,7 +165,7 @@ class BgeM3Encoder:
             known = {t: self._queries[t] for t in texts if t not in missing}
             self._remember(missing, fresh)
             known.update({t: fresh.rows([i]) for i, t in enumerate(missing)})
-            return _stack([known[t] for t in texts], multi)
+            return Encoding.join([known[t] for t in texts], multi=multi)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Return the tokenizer's strings for vocabulary ids; "▁" marks the start of a word."""
@@ -183,7 +182,7 @@ class BgeM3Encoder:
 
     def _remember(self, texts: Sequence[str], encoding: Encoding) -> None:
         for i, text in enumerate(texts[-_QUERY_CACHE:], start=max(0, len(texts) - _QUERY_CACHE)):
-            self._queries[text] = _stack([encoding.rows([i])], encoding.multi is not None)
+            self._queries[text] = Encoding.join([encoding.rows([i])], multi=encoding.multi is not None)
             self._queries.move_to_end(text)
         while len(self._queries) > _QUERY_CACHE:
             self._queries.popitem(last=False)
@@ -208,7 +207,7 @@ class BgeM3Encoder:
             if out.multi is not None:
                 for i, position in enumerate(batch):
                     vectors[position] = out.multi[i, : len(rows[position]) - 1].copy()
-        sparse = _to_csr(entries, weights, (len(texts), vocabulary))
+        sparse = to_csr(entries, weights, (len(texts), vocabulary))
         return Encoding(dense, sparse, tuple(vectors) if multi else None)
 
     def _tokenize(self, texts: Sequence[str], role: _Role) -> list[list[int]]:
@@ -234,49 +233,6 @@ class _Role:
 
     instruction: str
     max_length: int
-
-
-def _load_tokenizer(folder: Path, name: str) -> Any:
-    """Return the fast tokenizer itself, without truncation or padding, whose state threads would fight over."""
-    transformers = require("transformers", "torch")
-    try:
-        loaded = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        tokenizer = require("tokenizers", "torch").Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except Exception as error:  # transformers, tokenizers and sentencepiece each raise their own for a bad file
-        raise ModelLoadError(f"the tokenizer of {name!r} cannot be loaded: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _special_ids(tokenizer: Any) -> NDArray[np.int64]:
-    """Tokens that carry no lexical meaning: beginning, end, padding, unknown (as in FlagEmbedding)."""
-    ids = [tokenizer.token_to_id(token) for token in ("<s>", "</s>", "<pad>", "<unk>")]
-    return np.array([i for i in ids if i is not None], dtype=np.int64)
-
-
-def _to_csr(entries: list[NDArray[np.int64]], weights: list[FloatArray], shape: tuple[int, int]) -> csr_array:
-    """Build the sparse side from (row * vocabulary + token) keys, the maximum over repeats."""
-    from scipy.sparse import csr_array
-
-    keys = np.concatenate(entries) if entries else np.empty(0, dtype=np.int64)
-    values = np.concatenate(weights) if weights else np.empty(0, dtype=np.float32)
-    order = np.argsort(keys, kind="stable")
-    keys, values = keys[order], values[order]
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    if len(starts):
-        keys, values = keys[starts], np.maximum.reduceat(values, starts)
-    counts = np.bincount(keys // shape[1], minlength=shape[0]) if shape[0] else np.empty(0, dtype=np.int64)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return csr_array((values, (keys % shape[1]).astype(np.int32), indptr), shape=shape)
-
-
-def _stack(rows: Sequence[Encoding], multi: bool) -> Encoding:
-    """Join rows, as copies: what the cache holds and what callers get must not be the same arrays."""
-    from scipy.sparse import vstack
-
-    vectors = tuple(row.multi[0].copy() for row in rows if row.multi is not None) if multi else None
-    return Encoding(np.concatenate([row.dense for row in rows]), vstack([row.sparse for row in rows], "csr"), vectors)
 
 
 def _check_finite(out: Outputs, mask: NDArray[np.int64], batch: Any) -> None:
