@@ -70,8 +70,9 @@ class HybridIndex:
             ModelMismatchError: the index was built with another model; the message names both.
             IndexCorruptError, StorageError: the folder cannot be used.
         """
-        for given, protocol, name in ((encoder, Encoder, "encoder"), (reranker, Reranker, "reranker")):
-            if not isinstance(given, protocol) and not (given is None and name == "reranker"):
+        parts = ((encoder, Encoder, "encoder"), (reranker, Reranker, "reranker"), (fusion, Fusion, "fusion"))
+        for given, protocol, name in parts:
+            if not isinstance(given, protocol) and not (given is None and name != "encoder"):
                 raise InvalidInputError(f"{name}={given!r:.80} is no {name}; pass an object, not a name")
         store: Store
         if path is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,3 +224,9 @@ def test_passages_with_ids_beside_them_are_refused(index: HybridIndex) -> None:
 def test_a_name_instead_of_a_model_is_refused(encoder: BgeM3Encoder, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="pass an object, not a name"):
         HybridIndex.open(None, **{"encoder": encoder, **arguments})
+
+
+def test_a_fusion_given_by_name_is_an_error_before_anything_is_made(tmp_path: Path, encoder: BgeM3Encoder) -> None:
+    with pytest.raises(InvalidInputError, match="fusion='rrf' is no fusion"):
+        HybridIndex.open(tmp_path / "index", encoder=encoder, fusion="rrf")  # type: ignore[arg-type]
+    assert not (tmp_path / "index").exists()
