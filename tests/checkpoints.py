@@ -109,15 +109,17 @@ def save(state: State, path: Path) -> None:
 def forward_passes(encoder: Any) -> Iterator[list[int]]:
     """Yield a list that gets the number of texts of each forward pass of the encoder's transformer."""
     passes: list[int] = []
+    run = encoder._runtime.run
 
-    def note(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        passes.append(len(kwargs["input_ids"]))
+    def note(rows: Any, *, multi: bool) -> Any:
+        passes.append(len(rows))
+        return run(rows, multi=multi)
 
-    handle = encoder._runtime._model.register_forward_hook(note, with_kwargs=True)
+    encoder._runtime.run = note
     try:
         yield passes
     finally:
-        handle.remove()
+        del encoder._runtime.run
 
 
 def flag_m3(folder: Path, *, length: int) -> Any:

@@ -32,7 +32,9 @@ def reranker(random_reranker: Path) -> CrossEncoderReranker:
 def test_it_is_a_reranker_with_a_name(reranker: CrossEncoderReranker, random_reranker: Path) -> None:
     assert isinstance(reranker, Reranker)
     assert reranker.name == str(random_reranker)
-    assert repr(reranker) == f"CrossEncoderReranker('{random_reranker}', max_length=512, device='cpu')"
+    assert (
+        repr(reranker) == f"CrossEncoderReranker('{random_reranker}', max_length=512, precision='fp32', device='cpu')"
+    )
 
 
 def test_scores_come_in_the_order_of_the_texts(reranker: CrossEncoderReranker) -> None:

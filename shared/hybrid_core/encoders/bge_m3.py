@@ -5,26 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import check_count, check_text, check_texts
-from ..errors import EmbeddingError, InvalidInputError
-from ..types import Encoding, Fingerprint, FloatArray
-from .batching import pad, token_batches
+from ..errors import EmbeddingError
+from ..types import Encoding, Fingerprint, FloatArray, IntArray
+from .batching import run_batches, token_batches
 from .checkpoint import TINY, find_checkpoint
 from .csr import to_csr
-from .runtimes.torch_m3 import Outputs, Precision, TorchM3
+from .runtimes.base import Backend, Outputs, Precision
+from .runtimes.choose import open_runtime
 from .tokenizing import load_tokenizer, special_ids
 
 logger = logging.getLogger(__name__)
 
+_CHUNK = 2_048  # texts that are tokenised and sorted by length together
 _QUERY_CACHE = 128  # encoded queries kept, so that classes sharing an encoder share the pass over one question
 
 
@@ -36,13 +40,14 @@ class BgeM3Encoder:
 
     Args:
         model: a hub name such as "BAAI/bge-m3", or a folder.
-        precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32", "fp16" or "bf16".
+        precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32", "fp16", "bf16", or "int8" (CPU; vectors differ
+            a little from the others', and with what else is in the batch).
         device: a torch device such as "cuda:1"; None takes CUDA, then MPS, then the CPU.
         backend: "auto" or "torch".
         max_length: tokens of a passage that the model sees; the checkpoint's own limit where that is less.
         query_max_length: the same for queries.
         passage_instruction, query_instruction: text put before every passage or query. BGE-M3 needs none.
-        batch_tokens: the most tokens in a batch, padding counted; None takes 4,096 on the CPU, 65,536 on a GPU.
+        batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 65,536 on a GPU.
         revision, cache_dir, local_files_only: as in huggingface_hub.snapshot_download.
 
     Raises:
@@ -63,7 +68,7 @@ class BgeM3Encoder:
         *,
         precision: Precision = "auto",
         device: str | None = None,
-        backend: Literal["auto", "torch"] = "auto",
+        backend: Backend = "auto",
         max_length: int = 8192,
         query_max_length: int = 512,
         passage_instruction: str = "",
@@ -73,8 +78,6 @@ class BgeM3Encoder:
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
-        if backend not in ("auto", "torch"):
-            raise InvalidInputError(f"backend={backend!r} must be 'auto' or 'torch'")
         check_text(passage_instruction, "passage_instruction")
         check_text(query_instruction, "query_instruction")
         check_count(max_length, "max_length", least=3)
@@ -82,14 +85,13 @@ class BgeM3Encoder:
         if batch_tokens is not None:
             check_count(batch_tokens, "batch_tokens", least=1)
         checkpoint = find_checkpoint(model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
-        self._runtime = TorchM3(checkpoint, device=device, precision=precision)
+        self._runtime = open_runtime(checkpoint, backend=backend, device=device, precision=precision)
         self._tokenizer = load_tokenizer(checkpoint.folder, checkpoint.name)
-        self._pad_id = int(checkpoint.config.get("pad_token_id", 1))
         self._special_ids = special_ids(self._tokenizer)
         self._passage = _Role(passage_instruction, min(max_length, checkpoint.max_length))
         self._query = _Role(query_instruction, min(query_max_length, checkpoint.max_length))
         self._batch_tokens = batch_tokens or (4_096 if self.device.startswith("cpu") else 65_536)
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._queries: OrderedDict[str, Encoding] = OrderedDict()
         self._reported_truncation = False
         self._fingerprint = Fingerprint(
@@ -125,7 +127,7 @@ class BgeM3Encoder:
 
     @property
     def precision(self) -> str:
-        """The precision in use: "fp32", "fp16" or "bf16"."""
+        """The precision in use: "fp32", "fp16", "bf16" or "int8"."""
         return self._runtime.precision
 
     def __repr__(self) -> str:
@@ -146,8 +148,7 @@ class BgeM3Encoder:
             InvalidTextError: naming the position of what is not a string or holds a lone surrogate.
             EmbeddingError: naming the position of a text for which the model returned NaN or infinity.
         """
-        with self._lock:  # tokenizer and model are not for two threads at once
-            return self._encode(check_texts(texts), self._passage, multi, show_progress)
+        return self._encode(check_texts(texts), self._passage, multi, show_progress)
 
     def encode_queries(self, texts: Sequence[str], *, multi: bool = False) -> Encoding:
         """Encode queries; arguments, result and errors as in `encode_documents`.
@@ -155,7 +156,7 @@ class BgeM3Encoder:
         The last queries are remembered, so that one question asked through several classes costs one forward pass.
         """
         texts = check_texts(texts, "query")
-        with self._lock:
+        with self._asking:
             missing = [t for t in dict.fromkeys(texts) if not self._remembers(t, multi)]
             if len(missing) == len(texts):  # nothing to reuse and no repeats: the batch is the answer
                 encoding = self._encode(texts, self._query, multi, False)
@@ -173,8 +174,7 @@ class BgeM3Encoder:
 
     def token_count(self, text: str) -> int:
         """Return how many tokens a text has, special tokens left out and before any truncation."""
-        with self._lock:
-            return len(self._tokenizer.encode(check_text(text, "text"), add_special_tokens=False).ids)
+        return len(self._tokenizer.encode(check_text(text, "text"), add_special_tokens=False).ids)
 
     def _remembers(self, text: str, multi: bool) -> bool:
         encoding = self._queries.get(text)
@@ -188,35 +188,65 @@ class BgeM3Encoder:
             self._queries.popitem(last=False)
 
     def _encode(self, texts: Sequence[str], role: _Role, multi: bool, show_progress: bool) -> Encoding:
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        if len(distinct) < len(texts):  # a text that repeats is encoded once
+            return self._encode(list(distinct), role, multi, show_progress).rows([distinct[text] for text in texts])
         dimension, vocabulary = self._fingerprint.dimension, self._fingerprint.vocabulary
         dense = np.empty((len(texts), dimension), dtype=np.float32)
         vectors: list[FloatArray] = [np.empty((0, dimension), dtype=np.float32)] * len(texts)
         entries: list[NDArray[np.int64]] = []
         weights: list[FloatArray] = []
-        rows = self._tokenize(texts, role)
-        batches = token_batches([len(row) for row in rows], self._batch_tokens)
-        for batch in _progress(batches, rows, show_progress):
-            ids, mask = pad([rows[i] for i in batch], self._pad_id)
-            out = self._runtime.run(ids, mask, multi=multi)
-            _check_finite(out, mask, batch)
+        for batch, rows, out in self._passes(texts, role, multi, show_progress):
+            lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+            owner, ids = np.repeat(batch, lengths), np.concatenate(rows)
+            _check_finite(out, batch, lengths)
             dense[batch] = out.dense
-            keep = (mask == 1) & (out.weights > 0) & ~np.isin(ids, self._special_ids)
-            row, column = np.nonzero(keep)
-            entries.append(batch[row].astype(np.int64) * vocabulary + ids[row, column])
-            weights.append(out.weights[row, column])
+            keep = (out.weights > 0) & ~np.isin(ids, self._special_ids)
+            entries.append(owner[keep] * vocabulary + ids[keep])
+            weights.append(out.weights[keep])
             if out.multi is not None:
-                for i, position in enumerate(batch):
-                    vectors[position] = out.multi[i, : len(rows[position]) - 1].copy()
+                for position, part in zip(batch, np.split(out.multi, np.cumsum(lengths - 1)[:-1]), strict=True):
+                    vectors[position] = part
         sparse = to_csr(entries, weights, (len(texts), vocabulary))
         return Encoding(dense, sparse, tuple(vectors) if multi else None)
 
-    def _tokenize(self, texts: Sequence[str], role: _Role) -> list[list[int]]:
+    def _passes(
+        self, texts: Sequence[str], role: _Role, multi: bool, show_progress: bool
+    ) -> Iterator[tuple[NDArray[np.int64], list[IntArray], Outputs]]:
+        """Run the model; yield the positions of the texts in each pass, their token ids, and what came out."""
+        with _progress(len(texts), show_progress) as done:
+            for start, rows in self._tokenized(texts, role):
+                batches = token_batches([len(row) for row in rows], self._batch_tokens)
+                for batch, out in run_batches(batches, partial(self._run, rows, multi)):
+                    yield batch.astype(np.int64) + start, [rows[i] for i in batch], out
+                    done(len(batch))
+
+    def _run(self, rows: list[IntArray], multi: bool, batch: IntArray) -> Outputs:
+        with self._lock:  # one pass at a time: two would share the cores and each take twice as long
+            return self._runtime.run([rows[i] for i in batch], multi=multi)
+
+    def _tokenized(self, texts: Sequence[str], role: _Role) -> Iterator[tuple[int, list[IntArray]]]:
+        """Yield token ids of some thousand texts and where they begin; the next ones are tokenised meanwhile."""
+        starts = range(0, len(texts), _CHUNK)
+        if len(starts) <= 1:
+            yield from ((start, self._tokenize(texts, role)) for start in starts)
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            coming = [ahead.submit(self._tokenize, texts[start : start + _CHUNK], role) for start in starts[:1]]
+            for start in starts:
+                rows = coming.pop().result()
+                if start + _CHUNK < len(texts):
+                    following = texts[start + _CHUNK : start + 2 * _CHUNK]
+                    coming.append(ahead.submit(self._tokenize, following, role))
+                yield start, rows
+
+    def _tokenize(self, texts: Sequence[str], role: _Role) -> list[IntArray]:
         """Return token ids with special tokens, cut to the role's length with the closing token kept."""
         prefixed = [role.instruction + text for text in texts] if role.instruction else list(texts)
-        rows: list[list[int]] = [item.ids for item in self._tokenizer.encode_batch_fast(prefixed)]
+        rows = [np.array(item.ids, dtype=np.int32) for item in self._tokenizer.encode_batch_fast(prefixed)]
         long = [i for i, row in enumerate(rows) if len(row) > role.max_length]
         for i in long:
-            rows[i] = rows[i][: role.max_length - 1] + rows[i][-1:]
+            rows[i] = np.concatenate([rows[i][: role.max_length - 1], rows[i][-1:]])
         if long and not self._reported_truncation:
             self._reported_truncation = True
             logger.warning(
@@ -235,25 +265,24 @@ class _Role:
     max_length: int
 
 
-def _check_finite(out: Outputs, mask: NDArray[np.int64], batch: Any) -> None:
-    good = np.isfinite(out.dense).all(axis=1) & np.isfinite(np.where(mask, out.weights, 0)).all(axis=1)
+def _check_finite(out: Outputs, batch: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+    bad = [batch[~np.isfinite(out.dense).all(axis=1)], np.repeat(batch, lengths)[~np.isfinite(out.weights)]]
     if out.multi is not None:
-        good &= np.isfinite(np.where(mask[:, 1:, None], out.multi, 0)).all(axis=(1, 2))
-    bad = ~good
-    if bad.any():
+        bad.append(np.repeat(batch, lengths - 1)[~np.isfinite(out.multi).all(axis=1)])
+    positions = np.concatenate(bad)
+    if len(positions):
         raise EmbeddingError(
-            f"the model returned NaN or infinity for text {int(batch[bad].min())}; "
+            f"the model returned NaN or infinity for text {int(positions.min())}; "
             'in half precision try precision="fp32", otherwise the checkpoint is damaged'
         )
 
 
-def _progress(batches: list[Any], rows: list[list[int]], show: bool) -> Iterable[Any]:
+@contextmanager
+def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
     if not show:
-        yield from batches
+        yield lambda count: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=sum(map(len, rows)), desc="Encoding", unit="token", unit_scale=True) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(sum(len(rows[i]) for i in batch))
+    with tqdm(total=total, desc="Encoding", unit="text", unit_scale=True) as bar:
+        yield bar.update

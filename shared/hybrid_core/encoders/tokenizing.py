@@ -12,11 +12,21 @@ from ..errors import ModelLoadError, require
 
 
 def load_tokenizer(folder: Path, name: str) -> Any:
-    """Return the fast tokenizer itself, without truncation or padding, whose state threads would fight over."""
-    transformers = require("transformers", "torch")
+    """Return the fast tokenizer itself, without truncation or padding, whose state threads would fight over.
+
+    tokenizer.json is read as it was published; only a checkpoint without one needs transformers to convert its files.
+    """
+    file = folder / "tokenizer.json"
     try:
-        loaded = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        tokenizer = require("tokenizers", "torch").Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+        tokenizers = require("tokenizers", "torch")
+        if file.is_file():
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        else:
+            transformers = require("transformers", "torch")
+            loaded = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except ImportError:
+        raise
     except Exception as error:  # transformers, tokenizers and sentencepiece each raise their own for a bad file
         raise ModelLoadError(f"the tokenizer of {name!r} cannot be loaded: {error}") from error
     tokenizer.no_truncation()

@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..checks import check_count, check_text, check_texts
-from ..encoders.batching import token_batches
+from ..encoders.batching import run_batches, token_batches
 from ..encoders.checkpoint import find_folder
-from ..errors import EmbeddingError, ModelLoadError, require
-from ..types import FloatArray
+from ..encoders.runtimes.base import Backend, Precision, ScorerRuntime
+from ..encoders.runtimes.torch_scorer import TorchScorer
+from ..encoders.runtimes.transformer import ROBERTA, unsupported
+from ..encoders.tokenizing import load_tokenizer
+from ..errors import EmbeddingError, InvalidInputError, ModelLoadError
+from ..types import FloatArray, IntArray
+from .library_scorer import LibraryScorer
 
 logger = logging.getLogger(__name__)
 
 
 class CrossEncoderReranker:
-    """Scores passages with a sequence-classification model of one label, loaded by sentence-transformers.
+    """Scores passages with a sequence-classification model of one label.
 
-    Works with BAAI/bge-reranker-base, -large and -v2-m3, cross-encoder/ms-marco-MiniLM-L6-v2 and their kin.
+    BAAI/bge-reranker-base, -large and -v2-m3, cross-encoder/ms-marco-MiniLM-L6-v2 and all of BERT's and XLM-RoBERTa's
+    architecture run without padding on an engine of our own; any other architecture runs in sentence-transformers.
 
     Args:
         model: a hub name or a folder.
+        precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32", "fp16", "bf16", or "int8" (CPU; scores differ
+            a little from the others').
         device: a torch device; None takes the best there is.
+        backend: "auto" or "torch".
         max_length: tokens of query and passage together; the model's own limit where that is less. The longer of the
             two is cut first.
-        batch_tokens: the most tokens in a batch, padding counted; None takes 4,096 on the CPU, 65,536 on a GPU.
+        batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 65,536 on a GPU.
         revision, cache_dir, local_files_only: as in huggingface_hub.snapshot_download.
 
     Raises:
         ModelLoadError: no such model, or it is not a reranker with one label.
-        MissingDependencyError: sentence-transformers is not installed.
+        MissingDependencyError: torch is not installed.
+        InvalidInputError: an argument is out of range.
     """
 
     def __init__(
         self,
         model: str | Path = "BAAI/bge-reranker-v2-m3",
         *,
+        precision: Precision = "auto",
         device: str | None = None,
+        backend: Backend = "auto",
         max_length: int = 1024,
         batch_tokens: int | None = None,
         revision: str | None = None,
@@ -51,28 +64,34 @@ class CrossEncoderReranker:
         check_count(max_length, "max_length", least=4)
         if batch_tokens is not None:
             check_count(batch_tokens, "batch_tokens", least=1)
-        cross_encoder = require("sentence_transformers", "torch").CrossEncoder
         self.name, folder = find_folder(
             model, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
         )
-        try:
-            self._model = cross_encoder(str(folder), device=device, local_files_only=True)
-        except Exception as error:  # transformers, safetensors and torch each raise their own
-            raise ModelLoadError(f"reranker {self.name!r} cannot be loaded: {error}") from error
-        if self._model.num_labels != 1:
-            raise ModelLoadError(
-                f"{self.name!r} has {self._model.num_labels} labels; a reranker has one. "
-                "Use a model such as BAAI/bge-reranker-v2-m3"
-            )
-        _check_head(self._model.model, folder, self.name)
-        self._max_length = min(max_length, _own_limit(self._model))
-        on_cpu = str(self._model.device).startswith("cpu")
-        self._batch_tokens = batch_tokens or (4_096 if on_cpu else 65_536)
+        config = _read_config(folder, self.name)
+        self._runtime = _open_runtime(folder, config, self.name, backend, device, precision)
+        self._tokenizer = load_tokenizer(folder, self.name)
+        self._max_length = min(max_length, _own_limit(config, folder))
+        self._tokenizer.enable_truncation(self._max_length, strategy="longest_first")  # set once, for all threads
+        self._typed = int(config.get("type_vocab_size", 1)) > 1
+        self._batch_tokens = batch_tokens or (4_096 if self._runtime.device.startswith("cpu") else 65_536)
         self._lock = threading.Lock()
         self._reported_truncation = False
 
+    @property
+    def device(self) -> str:
+        """The torch device in use."""
+        return self._runtime.device
+
+    @property
+    def precision(self) -> str:
+        """The precision in use: "fp32", "fp16", "bf16" or "int8"."""
+        return self._runtime.precision
+
     def __repr__(self) -> str:
-        return f"CrossEncoderReranker({self.name!r}, max_length={self._max_length}, device={str(self._model.device)!r})"
+        return (
+            f"CrossEncoderReranker({self.name!r}, max_length={self._max_length}, precision={self.precision!r}, "
+            f"device={self.device!r})"
+        )
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
         """Return sigmoid(logit) of each text, float32 (n,) in [0, 1], in the order given.
@@ -84,22 +103,26 @@ class CrossEncoderReranker:
         check_text(query, "query")
         texts = check_texts(texts)
         scores = np.empty(len(texts), dtype=np.float32)
-        with self._lock:  # tokenizer and model are not for two threads at once
-            rows = self._tokenize(query, texts)
-            for batch in token_batches([len(row["input_ids"]) for row in rows], self._batch_tokens):
-                scores[batch] = self._run([rows[i] for i in batch])
+        rows, types = self._tokenize(query, texts)
+        batches = token_batches([len(row) for row in rows], self._batch_tokens)
+        for batch, logits in run_batches(batches, lambda batch: self._run(batch, rows, types)):
+            scores[batch] = logits
         if np.isnan(scores).any():
             raise EmbeddingError(f"{self.name!r} returned NaN for text {int(np.flatnonzero(np.isnan(scores))[0])}")
         return scores
 
-    def _tokenize(self, query: str, texts: list[str]) -> list[dict[str, list[int]]]:
-        if not texts:
-            return []
-        encoded = self._model.tokenizer(
-            [query] * len(texts), texts, truncation="longest_first", max_length=self._max_length
-        )
-        rows = [{key: encoded[key][i] for key in encoded} for i in range(len(texts))]
-        full = sum(len(row["input_ids"]) == self._max_length for row in rows)
+    def _run(self, batch: IntArray, rows: list[IntArray], types: list[IntArray] | None) -> FloatArray:
+        kinds = None if types is None else [types[i] for i in batch]
+        with self._lock:  # one pass at a time: two would share the cores and each take twice as long
+            logits = self._runtime.run([rows[i] for i in batch], kinds).astype(np.float64)
+        # exp of a large number overflows to infinity, and 1 / infinity is the 0 that is meant
+        with np.errstate(over="ignore"):
+            return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
+
+    def _tokenize(self, query: str, texts: list[str]) -> tuple[list[IntArray], list[IntArray] | None]:
+        encoded = self._tokenizer.encode_batch_fast([(query, text) for text in texts])
+        rows = [np.array(item.ids, dtype=np.int32) for item in encoded]
+        full = sum(len(row) == self._max_length for row in rows)
         if full and not self._reported_truncation:
             self._reported_truncation = True
             logger.warning(
@@ -107,49 +130,44 @@ class CrossEncoderReranker:
                 "Split such texts, or raise max_length. Reported once.",
                 full, len(texts), self._max_length,
             )  # fmt: skip
-        return rows
-
-    def _run(self, rows: list[dict[str, list[int]]]) -> FloatArray:
-        torch = require("torch", "torch")
-        features = self._model.tokenizer.pad(rows, return_tensors="pt").to(self._model.device)
-        self._model.eval()
-        with torch.inference_mode():
-            logits = self._model(dict(features))["scores"].float().reshape(-1)
-            scores: FloatArray = torch.sigmoid(logits).cpu().numpy()
-        return scores
+        return rows, [np.array(item.type_ids, dtype=np.int32) for item in encoded] if self._typed else None
 
 
-def _check_head(model: Any, folder: Path, name: str) -> None:
-    """Raise ModelLoadError unless the weights of the scoring head are in the checkpoint.
-
-    transformers fills a head that is missing with random numbers, so that an embedding model would load as a reranker
-    and score at random.
-    """
-    stored = _weight_names(folder)
-    head = [key for key, _ in model.named_parameters() if not key.startswith(f"{model.base_model_prefix}.")]
-    missing = [key for key in head if key not in stored]
-    if missing:
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"reranker {name!r} cannot be loaded: config.json: {error}") from error
+    # a configuration of one label says so by naming it; without names, transformers means two
+    labels = int(config.get("num_labels", len(config.get("id2label", {"0": "", "1": ""}))))
+    if labels != 1:
         raise ModelLoadError(
-            f"{name!r} is no reranker: it lacks the weights {', '.join(missing)}, which would be random. "
-            "Use a model such as BAAI/bge-reranker-v2-m3"
+            f"{name!r} has {labels} labels; a reranker has one. Use a model such as BAAI/bge-reranker-v2-m3"
         )
+    return config
 
 
-def _weight_names(folder: Path) -> set[str]:
-    """Return the names of the tensors in a checkpoint, without reading the tensors."""
-    names: set[str] = set()
-    for path in folder.glob("model*.safetensors"):
-        with require("safetensors", "torch").safe_open(path, "pt") as file:
-            names.update(file.keys())
-    for path in [] if names else folder.glob("pytorch_model*.bin"):
-        names.update(require("torch", "torch").load(path, map_location="cpu", weights_only=True, mmap=True))
-    return names
+def _open_runtime(
+    folder: Path, config: Mapping[str, Any], name: str, backend: Backend, device: str | None, precision: Precision
+) -> ScorerRuntime:
+    if backend not in ("auto", "torch"):
+        raise InvalidInputError(f"backend={backend!r} must be 'auto' or 'torch'")
+    runtime: ScorerRuntime
+    if unsupported(config):
+        runtime = LibraryScorer(folder, name=name, device=device, precision=precision)
+    else:
+        runtime = TorchScorer(folder, config, name=name, device=device, precision=precision)
+    logger.info("%s runs on %s in %s on %s", name, runtime.backend, runtime.precision, runtime.device)
+    return runtime
 
 
-def _own_limit(model: Any) -> int:
+def _own_limit(config: Mapping[str, Any], folder: Path) -> int:
     """Tokens the model can take; RoBERTa's positions start behind the padding id."""
-    config = model.model.config
-    limit = int(getattr(config, "max_position_embeddings", 1 << 30))
-    if "roberta" in config.model_type:
-        limit -= int(config.pad_token_id) + 1
-    return min(limit, int(model.tokenizer.model_max_length))
+    limit = int(config.get("max_position_embeddings", 1 << 30))
+    if config.get("model_type") in ROBERTA:
+        limit -= int(config.get("pad_token_id", 1)) + 1
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        return min(limit, int(settings.get("model_max_length", limit)))
+    except (OSError, ValueError):
+        return limit

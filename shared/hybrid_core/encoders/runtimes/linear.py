@@ -1,0 +1,46 @@
+"""Linear layers: as they are, or with int8 weights and activations quantised as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ...errors import InvalidInputError, require
+
+Linear: TypeAlias = Callable[[Any], Any]  # (tokens, in) -> (tokens, out)
+
+
+def plain(weight: Any, bias: Any) -> Linear:
+    """Return x W^T + b in the weights' own precision."""
+    torch = require("torch", "torch")
+    return lambda x: torch.nn.functional.linear(x, weight, bias)
+
+
+def int8(weight: Any, bias: Any) -> Linear:
+    """Return x W^T + b with int8 weights, one scale an output, and activations of one scale a call.
+
+    Symmetric weights, dynamic affine activations, float32 in and out, by oneDNN or FBGEMM, whichever torch has here.
+
+    Args:
+        weight: (out, in) float32 on the CPU.
+        bias: (out,) float32.
+    """
+    torch = require("torch", "torch")
+    scales = (weight.abs().amax(1) / 127).clamp_min(1e-12)
+    whole = (weight / scales[:, None]).round_().clamp_(-127, 127).to(torch.int8)
+    quantised = torch._make_per_channel_quantized_tensor(
+        whole, scales.double(), torch.zeros(len(scales), dtype=torch.long), 0
+    )
+    engines, before = torch.backends.quantized.supported_engines, torch.backends.quantized.engine
+    chosen = next((name for name in ("onednn", "x86", "fbgemm", "qnnpack") if name in engines), None)
+    if chosen is None:
+        raise InvalidInputError('precision="int8" has no kernels in this build of torch; use "fp32", or backend="onnx"')
+    torch.backends.quantized.engine = chosen
+    try:
+        packed = torch.ops.quantized.linear_prepack(quantised, bias)
+    finally:
+        torch.backends.quantized.engine = before
+    run = torch.ops.quantized.linear_dynamic
+    # without VNNI two products are added in 16 bits, which a full range would overflow
+    narrow = chosen != "qnnpack" and not torch.cpu._is_vnni_supported()
+    return lambda x: run(x, packed, narrow)

@@ -1,0 +1,99 @@
+"""Reading a checkpoint's tensors: safetensors or .bin, in one file or several, never unpickled into objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelLoadError, require
+
+_BASES = ("roberta.", "bert.", "model.")  # what a model with a head on top puts before its base model's names
+_OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of layer norms, in checkpoints of 2019
+
+
+def read_weights(folder: Path, name: str) -> dict[str, Any]:
+    """Return every tensor of a checkpoint by its name, mapped from the file where the format allows.
+
+    Raises:
+        ModelLoadError: a file is missing or cannot be read.
+    """
+    torch = require("torch", "torch")
+    state: dict[str, Any] = {}
+    try:
+        for path in weight_files(folder, name):
+            if path.suffix == ".safetensors":
+                state.update(require("safetensors.torch", "torch").load_file(path))
+            else:
+                state.update(torch.load(path, map_location="cpu", weights_only=True, mmap=_zipped(path)))
+    except ModelLoadError:
+        raise
+    except Exception as error:  # torch, pickle and safetensors each raise their own for a bad file
+        raise ModelLoadError(f"the weights of {name!r} cannot be loaded: {error}") from error
+    for key in list(state):
+        for old, new in _OLD_NAMES.items():
+            if key.endswith(old):
+                state[key.removesuffix(old) + new] = state.pop(key)
+    return state
+
+
+def base_model(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the tensors of the base model under their own names, without the prefix of the model around it."""
+    marker = "embeddings.word_embeddings.weight"
+    prefix = next((p for p in ("", *_BASES) if p + marker in state), "")
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """Return the files that hold the weights, safetensors where there is a choice.
+
+    Raises:
+        ModelLoadError: there are none, or one that the index names is missing.
+    """
+    for single in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{single}.index.json"
+        if (folder / single).is_file():
+            return [folder / single]
+        if index.is_file():
+            paths = [folder / file for file in sorted(set(_parts(index, name)))]
+            missing = [path.name for path in paths if not path.is_file()]
+            if missing:
+                raise ModelLoadError(f"{name!r} lacks {', '.join(missing)}, which {index.name} names")
+            return paths
+    raise ModelLoadError(f"{name!r} has no weights; model.safetensors or pytorch_model.bin is needed in {folder}")
+
+
+def load_head(path: Path) -> tuple[Any, Any]:
+    """Return weight (out, in) and bias (out,) of a linear head; a head without a bias has one of zeros.
+
+    Raises:
+        ModelLoadError: the file is not a linear head.
+    """
+    torch = require("torch", "torch")
+    try:
+        if path.suffix == ".safetensors":
+            state = require("safetensors.torch", "torch").load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        weight = state["weight"]
+        bias = state.get("bias", torch.zeros(weight.shape[0], dtype=weight.dtype))
+        if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+            raise ValueError(f"shapes {tuple(weight.shape)} and {tuple(bias.shape)}")
+    except Exception as error:  # torch, pickle and safetensors each raise their own for a file that is not tensors
+        raise ModelLoadError(
+            f"{path} is not a linear head (tensors 'weight' and 'bias'): {type(error).__name__}: {error}"
+        ) from error
+    return weight, bias
+
+
+def _parts(index: Path, name: str) -> list[str]:
+    try:
+        return [str(file) for file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelLoadError(f"{index.name} of {name!r} cannot be read: {error}") from error
+
+
+def _zipped(path: Path) -> bool:
+    """Whether torch wrote the file as a zip archive, which can be mapped; the format before 2020 cannot."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
