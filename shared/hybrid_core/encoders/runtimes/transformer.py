@@ -14,6 +14,7 @@ from ...errors import ModelLoadError, require
 from .linear import Linear, int8, plain
 from .packing import Group, Pack
 
+_PIECE = 512  # tokens
 ROBERTA = ("xlm-roberta", "roberta", "camembert")
 BERT = ("bert",)
 
@@ -84,9 +85,17 @@ class Transformer:
                 first = torch.from_numpy(pack.first).to(self.device)
                 attended, states = attended[first], states[first]
             states = self._normalise(layer.output(attended).add_(states), layer.output_norm)
-            inner = self._activation(torch, layer.inner(states))
-            states = self._normalise(layer.outer(inner).add_(states), layer.outer_norm)
+            states = self._normalise(self._feed_forward(layer, states), layer.outer_norm)
         return states
+
+    def _feed_forward(self, layer: _Layer, states: Any) -> Any:
+        """Inner and outer layer and the residual, on the CPU in pieces whose inner states stay in the cache."""
+        out = self._torch.empty_like(states)
+        step = _PIECE if self.device.startswith("cpu") else len(states)
+        for at in range(0, len(states), step):
+            piece = states[at : at + step]
+            out[at : at + step] = layer.outer(self._activation(self._torch, layer.inner(piece))).add_(piece)
+        return out
 
     def _normalise(self, states: Any, norm: tuple[Any, Any]) -> Any:
         return self._torch.nn.functional.layer_norm(states, (self.hidden,), *norm, self._epsilon)
@@ -174,8 +183,8 @@ def _prepare(torch: Any, group: Group, device: str) -> tuple[Group, Any, Any]:
 
 
 _ACTIVATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "gelu": lambda torch, x: torch.nn.functional.gelu(x),
-    "gelu_new": lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "gelu": lambda torch, x: torch.ops.aten.gelu_(x),
+    "gelu_new": lambda torch, x: torch.ops.aten.gelu_(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda torch, x: torch.ops.aten.gelu_(x, approximate="tanh"),
     "relu": lambda torch, x: torch.relu_(x),
 }
