@@ -146,4 +146,4 @@ def test_eight_threads_get_what_one_gets(random_reranker: Path, reranker: CrossE
     expected = [reranker.score(query, TEXTS) for query in queries]
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda query: reranker.score(query, TEXTS), queries))
-    np.testing.assert_array_equal(results, expected)
+    np.testing.assert_allclose(results, expected, rtol=0, atol=1e-6)  # callers share passes, whose sums round

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from ..types import Encoding, Fingerprint, FloatArray, IntArray
 from .batching import run_batches, token_batches
 from .checkpoint import TINY, find_checkpoint
 from .csr import to_csr
+from .query_cache import QueryCache, QueryKey, encoding_bytes, one_row
+from .queue import BatchingQueue
 from .runtimes.base import Backend, Outputs, Precision
 from .runtimes.choose import open_runtime
 from .tokenizing import load_tokenizer, special_ids
@@ -30,6 +33,11 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 2_048  # texts that are tokenised and sorted by length together
 _QUERY_CACHE = 128  # encoded queries kept, so that classes sharing an encoder share the pass over one question
+_WAITING = 64  # full passes of queries that may wait; callers beyond them wait for room
+
+_Pass: TypeAlias = tuple[
+    NDArray[np.int64], list[IntArray], Outputs
+]  # positions of texts, their token ids, what came out
 
 
 class BgeM3Encoder:
@@ -91,8 +99,15 @@ class BgeM3Encoder:
         self._passage = _Role(passage_instruction, min(max_length, checkpoint.max_length))
         self._query = _Role(query_instruction, min(query_max_length, checkpoint.max_length))
         self._batch_tokens = batch_tokens or (4_096 if self.device.startswith("cpu") else 65_536)
-        self._lock, self._asking = threading.Lock(), threading.Lock()
-        self._queries: OrderedDict[str, Encoding] = OrderedDict()
+        self._lock = threading.Lock()
+        self._cache = QueryCache(encoding_bytes, entries=_QUERY_CACHE)
+        self._queue = BatchingQueue(
+            self._answer,
+            weight=attrgetter("tokens"),
+            most_weight=self._batch_tokens,
+            most_waiting=_WAITING * self._batch_tokens,
+            name=checkpoint.name,
+        )
         self._reported_truncation = False
         self._fingerprint = Fingerprint(
             model=checkpoint.name,
@@ -153,20 +168,23 @@ class BgeM3Encoder:
     def encode_queries(self, texts: Sequence[str], *, multi: bool = False) -> Encoding:
         """Encode queries; arguments, result and errors as in `encode_documents`.
 
-        The last queries are remembered, so that one question asked through several classes costs one forward pass.
+        Calls from several threads share forward passes; a lone one waits for no one. The last queries are remembered,
+        so that one question asked through several classes costs one pass.
         """
-        texts = check_texts(texts, "query")
-        with self._asking:
-            missing = [t for t in dict.fromkeys(texts) if not self._remembers(t, multi)]
-            if len(missing) == len(texts):  # nothing to reuse and no repeats: the batch is the answer
-                encoding = self._encode(texts, self._query, multi, False)
-                self._remember(missing, encoding)
-                return encoding
-            fresh = self._encode(missing, self._query, multi, False)
-            known = {t: self._queries[t] for t in texts if t not in missing}
-            self._remember(missing, fresh)
-            known.update({t: fresh.rows([i]) for i, t in enumerate(missing)})
-            return Encoding.join([known[t] for t in texts], multi=multi)
+        texts, known, missing = self._recall(texts, multi)
+        if len(missing) > _QUERY_CACHE:
+            known |= self._keep(missing, self._encode(missing, self._query, multi, False))
+        elif missing:
+            known |= self._keep(missing, self._queue.call(self._job(missing, multi)))
+        return self._gather(texts, known, multi)
+
+    async def aencode_queries(self, texts: Sequence[str], *, multi: bool = False) -> Encoding:
+        """As `encode_queries`, for an event loop: tasks share forward passes, and the loop is never blocked."""
+        texts, known, missing = self._recall(texts, multi)
+        for at in range(0, len(missing), _QUERY_CACHE):
+            some = missing[at : at + _QUERY_CACHE]
+            known |= self._keep(some, await self._queue.acall(self._job(some, multi)))
+        return self._gather(texts, known, multi)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Return the tokenizer's strings for vocabulary ids; "▁" marks the start of a word."""
@@ -176,27 +194,58 @@ class BgeM3Encoder:
         """Return how many tokens a text has, special tokens left out and before any truncation."""
         return len(self._tokenizer.encode(check_text(text, "text"), add_special_tokens=False).ids)
 
-    def _remembers(self, text: str, multi: bool) -> bool:
-        encoding = self._queries.get(text)
-        return encoding is not None and (not multi or encoding.multi is not None)
+    def _recall(self, texts: Sequence[str], multi: bool) -> tuple[list[str], dict[str, Encoding], list[str]]:
+        """Return the checked texts, what is remembered of them, and the distinct ones that are not."""
+        checked = check_texts(texts, "query")
+        known: dict[str, Encoding] = {}
+        missing = []
+        for text in dict.fromkeys(checked):
+            kept = self._cache.get(self._cache_key(text))
+            if kept is None or (multi and kept.multi is None):
+                missing.append(text)
+            else:
+                known[text] = kept
+        return checked, known, missing
 
-    def _remember(self, texts: Sequence[str], encoding: Encoding) -> None:
-        for i, text in enumerate(texts[-_QUERY_CACHE:], start=max(0, len(texts) - _QUERY_CACHE)):
-            self._queries[text] = Encoding.join([encoding.rows([i])], multi=encoding.multi is not None)
-            self._queries.move_to_end(text)
-        while len(self._queries) > _QUERY_CACHE:
-            self._queries.popitem(last=False)
+    def _keep(self, texts: list[str], encoding: Encoding) -> dict[str, Encoding]:
+        rows = {text: one_row(encoding, i) for i, text in enumerate(texts)}
+        for text in texts[-_QUERY_CACHE:]:
+            self._cache.put(self._cache_key(text), rows[text])
+        return rows
+
+    def _gather(self, texts: list[str], known: dict[str, Encoding], multi: bool) -> Encoding:
+        if not texts:
+            return self._encode([], self._query, multi, False)
+        return Encoding.join([known[text] for text in texts], multi=multi)
+
+    def _cache_key(self, text: str) -> QueryKey:
+        return QueryKey(self._fingerprint.digest, "query", self._query.max_length, text)
+
+    def _job(self, texts: list[str], multi: bool) -> _Job:
+        return _Job(self._tokenize(texts, self._query), multi)
+
+    def _answer(self, jobs: list[_Job]) -> list[Encoding]:
+        """Do the jobs of several callers in one pass."""
+        multi = any(job.multi for job in jobs)
+        rows = [row for job in jobs for row in job.rows]
+        encoding = self._collect(len(rows), self._batches(rows, multi), multi)
+        ends = np.cumsum([len(job.rows) for job in jobs]).tolist()
+        return [encoding.rows(range(end - len(job.rows), end)) for job, end in zip(jobs, ends, strict=True)]
 
     def _encode(self, texts: Sequence[str], role: _Role, multi: bool, show_progress: bool) -> Encoding:
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         if len(distinct) < len(texts):  # a text that repeats is encoded once
             return self._encode(list(distinct), role, multi, show_progress).rows([distinct[text] for text in texts])
+        return self._collect(len(texts), self._passes(texts, role, multi, show_progress), multi)
+
+    def _collect(self, count: int, passes: Iterator[_Pass], multi: bool) -> Encoding:
+        """Put what the passes give into the order of the texts."""
         dimension, vocabulary = self._fingerprint.dimension, self._fingerprint.vocabulary
-        dense = np.empty((len(texts), dimension), dtype=np.float32)
-        vectors: list[FloatArray] = [np.empty((0, dimension), dtype=np.float32)] * len(texts)
+        dense = np.empty((count, dimension), dtype=np.float32)
+        vectors: list[FloatArray] = [np.empty((0, dimension), dtype=np.float32)] * count
         entries: list[NDArray[np.int64]] = []
         weights: list[FloatArray] = []
-        for batch, rows, out in self._passes(texts, role, multi, show_progress):
+        for batch, rows, out in passes:
             lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
             owner, ids = np.repeat(batch, lengths), np.concatenate(rows)
             _check_finite(out, batch, lengths)
@@ -207,19 +256,22 @@ class BgeM3Encoder:
             if out.multi is not None:
                 for position, part in zip(batch, np.split(out.multi, np.cumsum(lengths - 1)[:-1]), strict=True):
                     vectors[position] = part
-        sparse = to_csr(entries, weights, (len(texts), vocabulary))
+        sparse = to_csr(entries, weights, (count, vocabulary))
         return Encoding(dense, sparse, tuple(vectors) if multi else None)
 
-    def _passes(
-        self, texts: Sequence[str], role: _Role, multi: bool, show_progress: bool
-    ) -> Iterator[tuple[NDArray[np.int64], list[IntArray], Outputs]]:
-        """Run the model; yield the positions of the texts in each pass, their token ids, and what came out."""
+    def _passes(self, texts: Sequence[str], role: _Role, multi: bool, show_progress: bool) -> Iterator[_Pass]:
+        """Run the model over any number of texts, some thousand at a time."""
         with _progress(len(texts), show_progress) as done:
             for start, rows in self._tokenized(texts, role):
-                batches = token_batches([len(row) for row in rows], self._batch_tokens)
-                for batch, out in run_batches(batches, partial(self._run, rows, multi)):
-                    yield batch.astype(np.int64) + start, [rows[i] for i in batch], out
+                for batch, some, out in self._batches(rows, multi):
+                    yield batch + start, some, out
                     done(len(batch))
+
+    def _batches(self, rows: list[IntArray], multi: bool) -> Iterator[_Pass]:
+        """Run the model over texts of like length at a time; yield their positions, their ids, and what came out."""
+        batches = token_batches([len(row) for row in rows], self._batch_tokens)
+        for batch, out in run_batches(batches, partial(self._run, rows, multi)):
+            yield batch.astype(np.int64), [rows[i] for i in batch], out
 
     def _run(self, rows: list[IntArray], multi: bool, batch: IntArray) -> Outputs:
         with self._lock:  # one pass at a time: two would share the cores and each take twice as long
@@ -255,6 +307,18 @@ class BgeM3Encoder:
                 len(long), len(texts), role.max_length,
             )  # fmt: skip
         return rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One caller's queries as token ids, and whether multi-vectors are wanted."""
+
+    rows: list[IntArray]
+    multi: bool
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.rows))
 
 
 @dataclass(frozen=True, slots=True)

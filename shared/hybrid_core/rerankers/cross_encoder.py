@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from ..checks import check_count, check_text, check_texts
 from ..encoders.batching import run_batches, token_batches
 from ..encoders.checkpoint import find_folder
+from ..encoders.queue import BatchingQueue
 from ..encoders.runtimes.base import Backend, Precision, ScorerRuntime
 from ..encoders.runtimes.torch_scorer import TorchScorer
 from ..encoders.runtimes.transformer import ROBERTA, unsupported
@@ -23,6 +26,8 @@ from ..types import FloatArray, IntArray
 from .library_scorer import LibraryScorer
 
 logger = logging.getLogger(__name__)
+
+_WAITING = 64  # full passes that may wait; callers beyond them wait for room
 
 
 class CrossEncoderReranker:
@@ -74,7 +79,13 @@ class CrossEncoderReranker:
         self._tokenizer.enable_truncation(self._max_length, strategy="longest_first")  # set once, for all threads
         self._typed = int(config.get("type_vocab_size", 1)) > 1
         self._batch_tokens = batch_tokens or (4_096 if self._runtime.device.startswith("cpu") else 65_536)
-        self._lock = threading.Lock()
+        self._queue = BatchingQueue(
+            self._answer,
+            weight=attrgetter("tokens"),
+            most_weight=self._batch_tokens,
+            most_waiting=_WAITING * self._batch_tokens,
+            name=self.name,
+        )
         self._reported_truncation = False
 
     @property
@@ -96,30 +107,35 @@ class CrossEncoderReranker:
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
         """Return sigmoid(logit) of each text, float32 (n,) in [0, 1], in the order given.
 
+        Calls from several threads share forward passes; a lone one waits for no one.
+
         Raises:
             InvalidTextError: the query or a text is not a string.
             EmbeddingError: naming the position of a text for which the model returned NaN.
         """
         check_text(query, "query")
         texts = check_texts(texts)
-        scores = np.empty(len(texts), dtype=np.float32)
-        rows, types = self._tokenize(query, texts)
-        batches = token_batches([len(row) for row in rows], self._batch_tokens)
-        for batch, logits in run_batches(batches, lambda batch: self._run(batch, rows, types)):
-            scores[batch] = logits
+        scores = self._queue.call(self._job(query, texts)) if texts else np.empty(0, dtype=np.float32)
         if np.isnan(scores).any():
             raise EmbeddingError(f"{self.name!r} returned NaN for text {int(np.flatnonzero(np.isnan(scores))[0])}")
         return scores
 
-    def _run(self, batch: IntArray, rows: list[IntArray], types: list[IntArray] | None) -> FloatArray:
-        kinds = None if types is None else [types[i] for i in batch]
-        with self._lock:  # one pass at a time: two would share the cores and each take twice as long
-            logits = self._runtime.run([rows[i] for i in batch], kinds).astype(np.float64)
-        # exp of a large number overflows to infinity, and 1 / infinity is the 0 that is meant
-        with np.errstate(over="ignore"):
-            return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
+    def _answer(self, jobs: list[_Job]) -> list[FloatArray]:
+        """Score the pairs of several callers in shared passes."""
+        rows = [row for job in jobs for row in job.rows]
+        types = [kinds for job in jobs for kinds in job.types]
+        logits = np.empty(len(rows), dtype=np.float64)
+        batches = token_batches([len(row) for row in rows], self._batch_tokens)
+        for batch, out in run_batches(batches, partial(self._run, rows, types)):
+            logits[batch] = out
+        with np.errstate(over="ignore"):  # exp of a large number is infinity, and 1 / infinity the 0 that is meant
+            scores = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+        return np.split(scores, np.cumsum([len(job.rows) for job in jobs])[:-1])
 
-    def _tokenize(self, query: str, texts: list[str]) -> tuple[list[IntArray], list[IntArray] | None]:
+    def _run(self, rows: list[IntArray], types: list[IntArray], batch: IntArray) -> FloatArray:
+        return self._runtime.run([rows[i] for i in batch], [types[i] for i in batch] if types else None)
+
+    def _job(self, query: str, texts: list[str]) -> _Job:
         encoded = self._tokenizer.encode_batch_fast([(query, text) for text in texts])
         rows = [np.array(item.ids, dtype=np.int32) for item in encoded]
         full = sum(len(row) == self._max_length for row in rows)
@@ -130,7 +146,19 @@ class CrossEncoderReranker:
                 "Split such texts, or raise max_length. Reported once.",
                 full, len(texts), self._max_length,
             )  # fmt: skip
-        return rows, [np.array(item.type_ids, dtype=np.int32) for item in encoded] if self._typed else None
+        return _Job(rows, [np.array(item.type_ids, dtype=np.int32) for item in encoded] if self._typed else [])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One caller's pairs: token ids and, for a model that tells the two texts apart by them, token types."""
+
+    rows: list[IntArray]
+    types: list[IntArray]
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.rows))
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any]:
