@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelLoadError, require
+from .runtimes.onnx_folder import is_export, read_export
 
 TINY = "tiny"  # the name of the models in the package
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -40,22 +41,29 @@ class Checkpoint:
     def digest(self) -> str:
         """Hash the configuration, the tokenizer, the heads, and samples and sizes of the weights (32 hex digits).
 
-        Samples, because reading gigabytes at every start would cost seconds; training moves every sampled block.
+        Samples, because reading gigabytes at every start would cost seconds; training moves every sampled block. An
+        export for ONNX Runtime has the digest of the model that it was made from.
         """
+        if is_export(self.folder):
+            return read_export(self.folder).digest
         hasher = hashlib.blake2b(digest_size=16)
-        shape = {k: v for k, v in sorted(self.config.items()) if k not in _CONFIG_NOISE}
-        hasher.update(json.dumps(shape, sort_keys=True).encode())
+        hasher.update(what_counts(self.config))
         files = [self.folder / "tokenizer.json", self.folder / "sentencepiece.bpe.model", *self.heads.values()]
         files += sorted(self.folder.glob("model*.safetensors")) or sorted(self.folder.glob("pytorch_model*.bin"))
         for path in files:
             if path.is_file():
                 hasher.update(path.name.encode())
-                _hash_samples(hasher, path)
+                hash_samples(hasher, path)
         return hasher.hexdigest()
 
 
 # what a re-save may change without changing a single vector
 _CONFIG_NOISE = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "use_cache"}
+
+
+def what_counts(config: dict[str, Any]) -> bytes:
+    """Return of a config.json what decides the vectors, as bytes to hash."""
+    return json.dumps({k: v for k, v in sorted(config.items()) if k not in _CONFIG_NOISE}, sort_keys=True).encode()
 
 
 def find_checkpoint(
@@ -78,6 +86,8 @@ def find_checkpoint(
             f"{name!r} is a {config.get('model_type')!r} model; BgeM3Encoder loads checkpoints in BGE-M3's layout "
             "(xlm-roberta with a sparse and a multi-vector head)"
         )
+    if is_export(folder):  # its heads are in the graph
+        return Checkpoint(name, folder, config, {})
     if not any((folder / file).is_file() for file in WEIGHTS):
         raise ModelLoadError(f"{name!r} has no weights; one of {', '.join(WEIGHTS)} is needed in {folder}")
     return Checkpoint(name, folder, config, {head: _head_file(folder, head, name) for head in HEADS})
@@ -113,7 +123,7 @@ def _head_file(folder: Path, head: str, name: str) -> Path:
 
 def _download(name: str, revision: str | None, cache_dir: str | Path | None, local_files_only: bool) -> Path:
     hub = require("huggingface_hub", "torch")
-    patterns = ["*.json", "*.safetensors", "*.pt", "pytorch_model*.bin", "*.model", "*.txt"]
+    patterns = ["*.json", "*.safetensors", "*.pt", "pytorch_model*.bin", "*/pytorch_model*.bin", "*.model", "*.txt"]
     try:
         return Path(
             hub.snapshot_download(
@@ -122,7 +132,7 @@ def _download(name: str, revision: str | None, cache_dir: str | Path | None, loc
                 cache_dir=cache_dir,
                 local_files_only=local_files_only,
                 allow_patterns=patterns,
-                ignore_patterns=["onnx/*"],
+                ignore_patterns=["onnx/*", "openvino/*"],
             )
         )
     except Exception as error:  # the hub raises its own, requests' and the OS's; each means the same to the user
@@ -133,7 +143,8 @@ def _download(name: str, revision: str | None, cache_dir: str | Path | None, loc
         ) from error
 
 
-def _hash_samples(hasher: hashlib.blake2b, path: Path) -> None:
+def hash_samples(hasher: hashlib.blake2b, path: Path) -> None:
+    """Hash a file's size and samples of it; all of it where it has up to a megabyte."""
     size = path.stat().st_size
     hasher.update(str(size).encode())
     with path.open("rb") as file:

@@ -18,7 +18,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     """
     file = folder / "tokenizer.json"
     try:
-        tokenizers = require("tokenizers", "torch")
+        tokenizers = require("tokenizers", "onnx")
         if file.is_file():
             tokenizer = tokenizers.Tokenizer.from_file(str(file))
         else:
