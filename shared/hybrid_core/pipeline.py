@@ -44,6 +44,12 @@ class HybridIndex:
     def __init__(
         self, store: Store, *, encoder: Encoder, reranker: Reranker | None = None, fusion: Fusion | None = None
     ) -> None:
+        there, needed = store.sparse_weighting, encoder.fingerprint.sparse_weighting
+        if there != needed:
+            raise InvalidInputError(
+                f"{store!r} has sparse_weighting={there!r}, {encoder!r} needs {needed!r}; make the store with the "
+                "encoder's own fingerprint"
+            )
         self.store = store
         self.encoder = encoder
         self.reranker = reranker
@@ -78,7 +84,7 @@ class HybridIndex:
         if path is None:
             from .stores.memory import MemoryStore
 
-            store = MemoryStore()
+            store = MemoryStore(encoder.fingerprint)
         else:
             from .stores.embedded import EmbeddedStore
 
@@ -216,6 +222,7 @@ class HybridIndex:
         hits, sparse = self._search(query, k, candidates, filter, mode)
         if sparse is None or not hits:
             return hits
+        sparse = self.store.weigh(sparse)
         stored = self.store.sparse_vectors([hit.passage.id for hit in hits])
         # a passage that another thread deleted since the search keeps its stages, without the tokens
         return [
@@ -247,6 +254,7 @@ class HybridIndex:
         if mode != "sparse":
             lists["dense"] = self.store.search_dense(encoding.dense[0], depth, expression)
         if mode != "dense":
+            sparse = self.store.weigh(sparse)  # once, so that what `explain` shows is what was searched with
             lists["sparse"] = self.store.search_sparse(sparse, depth, expression)
         final = lists.get("dense" if mode == "dense" else "sparse", [])
         if mode == "hybrid":

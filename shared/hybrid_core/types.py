@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int32]
 Metadata: TypeAlias = Mapping[str, Any]
 Mode: TypeAlias = Literal["hybrid", "dense", "sparse"]
+SparseWeighting: TypeAlias = Literal["plain", "idf"]
 
 PRIVATE_PREFIX = "_bge_hybrid_"  # metadata keys that begin so are an adapter's own, kept from its users
 
@@ -43,15 +44,17 @@ class Passage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseVector:
-    """One row of learned sparse weights.
+    """One row of sparse weights.
 
     Attributes:
         indices: vocabulary ids, int32, ascending, no repeats.
         values: weights, float32, > 0, same length.
+        raw: of a query that a store has weighed (`Store.weigh`): the weights before that; None of any other vector.
     """
 
     indices: IntArray
     values: FloatArray
+    raw: FloatArray | None = None
 
     def as_dict(self) -> dict[int, float]:
         """Return {vocabulary id: weight}."""
@@ -113,8 +116,12 @@ class Fingerprint:
         dimension: d of the dense vectors.
         vocabulary: size of the sparse side.
         pooling: how the dense vector is taken from the hidden states.
-        max_length: tokens of a passage that the model sees.
+        max_length: tokens of a passage that the model sees; 0 for all of them.
         instruction: text put before every passage.
+        query_instruction: text put before every query, where the index is to be searched with no other.
+        sparse: the sparse partner of a dense model, by `SparseSide.name`; empty where one model makes both sides.
+        sparse_weighting: "plain": a sparse score is the inner product of query and passage; "idf": the store first
+            multiplies each weight of the query by the token's inverse document frequency, see `Store.weigh`.
     """
 
     model: str
@@ -124,6 +131,9 @@ class Fingerprint:
     pooling: str
     max_length: int
     instruction: str = ""
+    query_instruction: str = ""
+    sparse: str = ""
+    sparse_weighting: SparseWeighting = "plain"
 
     def differences(self, other: Fingerprint) -> list[str]:
         """Return the names of the fields that differ, the informative `model` left out."""
@@ -131,8 +141,8 @@ class Fingerprint:
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that JSON can hold."""
-        return asdict(self)
+        """Return the fields as a dict that JSON can hold; those at their defaults are left out, as they once were."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
 
 class Scored(NamedTuple):
@@ -154,7 +164,7 @@ class TokenMatch(NamedTuple):
 
     Attributes:
         token: as the tokenizer writes it ("▁" marks the start of a word).
-        query_weight: its weight in the query.
+        query_weight: its weight in the query, times its inverse document frequency where the index keeps that.
         passage_weight: its weight in the passage.
         score: the product of the two.
     """

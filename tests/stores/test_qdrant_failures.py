@@ -20,8 +20,8 @@ from hybrid_core import (
     StorageError,
     StorageFullError,
 )  # fmt: skip
+from hybrid_core.http.keys import Secret
 from hybrid_core.stores.qdrant import QdrantStore
-from hybrid_core.stores.remote.access import Secret
 
 CANARY = "canary-3f9c1e"
 

@@ -51,7 +51,7 @@ class BgeM3Encoder:
         precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32", "fp16", "bf16", or "int8" (CPU; vectors differ
             a little from the others', and with what else is in the batch).
         device: a torch device such as "cuda:1"; None takes CUDA, then MPS, then the CPU.
-        backend: "auto" or "torch".
+        backend: "torch", "onnx" (for what `bge-hybrid export` wrote), or "auto": whichever the folder is for.
         max_length: tokens of a passage that the model sees; the checkpoint's own limit where that is less.
         query_max_length: the same for queries.
         passage_instruction, query_instruction: text put before every passage or query. BGE-M3 needs none.

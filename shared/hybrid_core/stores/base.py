@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from ..filters import Filter
-from ..types import Encoding, FloatArray, Passage, Scored, SparseVector
+from ..types import Encoding, FloatArray, Passage, Scored, SparseVector, SparseWeighting
 
 
 @runtime_checkable
@@ -16,6 +16,11 @@ class Store(Protocol):
     Every store gives the same results, up to the recall of an approximate dense index. What is written by a call that
     returned is found by the next search, and is still there after a crash where the store is on disk.
     """
+
+    @property
+    def sparse_weighting(self) -> SparseWeighting:
+        """Whether `search_sparse` multiplies a query's weights by inverse document frequencies, see `weigh`."""
+        ...
 
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages, replacing those with the same id: all of them, or on an error none.
@@ -58,7 +63,19 @@ class Store(Protocol):
         ...
 
     def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
-        """Return the k passages of highest inner product among those that share a token, best first, ties by id."""
+        """Return the k passages of highest inner product among those that share a token, best first, ties by id.
+
+        A query that `weigh` has not returned is weighed first.
+        """
+        ...
+
+    def weigh(self, vector: SparseVector) -> SparseVector:
+        """Return a query with the weights that it is scored with here.
+
+        Of a store whose `sparse_weighting` is "plain", and of a query weighed before, that is the vector itself. "idf"
+        multiplies each weight by ln(1 + (N - df + 0.5) / (df + 0.5)), as Lucene's BM25: N is the number of passages
+        that have any token, df of those that have this one, both of the whole index now, whatever a filter leaves.
+        """
         ...
 
     def close(self) -> None:

@@ -10,14 +10,19 @@ from dataclasses import replace
 import numpy as np
 
 from ..filters import Filter, matches
-from ..types import Encoding, FloatArray, Passage, Scored, SparseVector
-from .scoring import best, exact_dense_scores, sparse_matrix, text_hash
+from ..types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from .scoring import best, exact_dense_scores, inverse_document_frequency, sparse_matrix, text_hash, weighed
 
 
 class MemoryStore:
-    """Keeps everything in dictionaries and scores every passage exactly, one by one."""
+    """Keeps everything in dictionaries and scores every passage exactly, one by one.
 
-    def __init__(self) -> None:
+    Args:
+        fingerprint: of the encoder in use; only its `sparse_weighting` matters here, None is "plain".
+    """
+
+    def __init__(self, fingerprint: Fingerprint | None = None) -> None:
+        self._weighting: SparseWeighting = "plain" if fingerprint is None else fingerprint.sparse_weighting
         self._rows: dict[str, tuple[Passage, FloatArray, SparseVector]] = {}
         self._ids_of_text: dict[bytes, dict[str, None]] = {}
         self._vocabulary = 0
@@ -25,6 +30,11 @@ class MemoryStore:
 
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._rows)} passages)"
+
+    @property
+    def sparse_weighting(self) -> SparseWeighting:
+        """Whether queries are multiplied by inverse document frequencies."""
+        return self._weighting
 
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages, replacing those with the same id."""
@@ -91,9 +101,9 @@ class MemoryStore:
 
     def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
         """Score every passage that satisfies the filter and shares a token."""
-        query = vector.as_dict()
         found: list[Scored] = []
         with self._lock:
+            query = self.weigh(vector).as_dict()
             for id_ in self.ids(filter):
                 score, shared = 0.0, False
                 for token, weight in self._rows[id_][2].as_dict().items():  # ids ascending: the order of the sum
@@ -102,6 +112,19 @@ class MemoryStore:
                 if shared:
                     found.append(Scored(id_, score))
         return sorted(found, key=lambda item: (-item.score, item.id))[:k]
+
+    def weigh(self, vector: SparseVector) -> SparseVector:
+        """Return a query with the weights that it is scored with here."""
+        if self._weighting == "plain" or vector.raw is not None:
+            return vector
+        df = dict.fromkeys(vector.indices.tolist(), 0)
+        n = 0
+        with self._lock:
+            for _, _, sparse in self._rows.values():
+                n += len(sparse.indices) > 0
+                for token in df.keys() & set(sparse.indices.tolist()):
+                    df[token] += 1
+        return weighed(vector, inverse_document_frequency(n, np.array(list(df.values()), dtype=np.int64)))
 
     def close(self) -> None:
         """Nothing is held open; the passages stay until the object goes."""

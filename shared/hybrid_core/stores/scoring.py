@@ -63,6 +63,20 @@ def best(
     return sorted(items, key=lambda item: (-item.score, item.id))[:k]
 
 
+def inverse_document_frequency(n: int, df: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return ln(1 + (N - df + 0.5) / (df + 0.5)) of tokens that df of N passages have, as Lucene's BM25Similarity."""
+    factors: NDArray[np.float64] = np.log1p((n - df + 0.5) / (df + 0.5))
+    return factors
+
+
+def weighed(query: SparseVector, factors: NDArray[np.float64]) -> SparseVector:
+    """Return a query with each weight multiplied by its factor, rounded to float32 once: a plain vector from then on.
+
+    So scores are added as those of any other query are, and `explain` shows the very weights.
+    """
+    return SparseVector(query.indices, (query.values * factors).astype(np.float32), raw=query.values)
+
+
 def sparse_matrix(rows: Sequence[SparseVector], vocabulary: int) -> csr_array:
     """Stack sparse vectors into CSR (n, vocabulary)."""
     from scipy.sparse import csr_array

@@ -10,8 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...filters import Filter
-from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector
-from ..scoring import best, dense_candidates, exact_dense_scores, sparse_matrix, text_hash
+from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from ..scoring import (
+    best,
+    dense_candidates,
+    exact_dense_scores,
+    inverse_document_frequency,
+    sparse_matrix,
+    text_hash,
+    weighed,
+)
 from .dense_view import DenseView
 from .ledger import Ledger
 from .metadata_view import MetadataView
@@ -44,10 +52,11 @@ class EmbeddedStore:
         self._ledger = Ledger(self._folder, fingerprint)
         self._dense = DenseView(self._folder)
         self._follow_view()
-        self._sparse = SparseView(fingerprint.vocabulary)
+        self._sparse = SparseView()
         self._rows = Rows(fingerprint.dimension)
         self._metadata = MetadataView(self._ledger, self._rows)
         self._vocabulary = fingerprint.vocabulary
+        self._weighting = fingerprint.sparse_weighting
         self._lock = threading.RLock()
         self._applied = 0  # the last sequence number this object has read
         self._version = -1
@@ -56,6 +65,11 @@ class EmbeddedStore:
 
     def __repr__(self) -> str:
         return f"EmbeddedStore({str(self._folder)!r})"
+
+    @property
+    def sparse_weighting(self) -> SparseWeighting:
+        """Whether queries are multiplied by inverse document frequencies."""
+        return self._weighting
 
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages in one transaction, replacing those with the same id."""
@@ -129,8 +143,14 @@ class EmbeddedStore:
             return []
         with self._lock:
             self._refresh()
-            slots, scores = self._sparse.search(vector, k, self._allowed(filter))
+            slots, scores = self._sparse.search(self._weighed(vector), k, self._allowed(filter))
             return best(scores, k, self._rows.ids.__getitem__, slots)
+
+    def weigh(self, vector: SparseVector) -> SparseVector:
+        """Return a query with the weights that it is scored with here."""
+        with self._lock:
+            self._refresh()
+            return self._weighed(vector)
 
     def optimize(self, progress: Callable[[int], object] | None = None) -> int:
         """Fold new rows into the HNSW index, so that dense search stays fast as the index grows.
@@ -162,6 +182,12 @@ class EmbeddedStore:
                 self._closed = True
                 self._dense.close()
                 self._ledger.close()
+
+    def _weighed(self, vector: SparseVector) -> SparseVector:
+        if self._weighting == "plain" or vector.raw is not None:
+            return vector
+        n, df = self._sparse.frequencies(vector.indices, self._rows.alive())
+        return weighed(vector, inverse_document_frequency(n, df))
 
     def _refresh(self) -> None:
         """See what other processes have committed."""

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...types import FloatArray, SparseVector
 from ..remote.conditions import Condition
 from ..remote.rows import Parts, Row, batches, key_of
@@ -121,6 +124,10 @@ class MilvusEngine:
             return [to_row(hit["entity"] | {"pk": hit["pk"]}, self._vocabulary, scores[hit["pk"]]) for hit in found]
         rows = {row.key: row for row in self.fetch(list(scores), parts)}
         return [replace(rows[key], score=score) for key, score in scores.items() if key in rows]
+
+    def inverse_frequencies(self, tokens: Sequence[int]) -> NDArray[np.float64]:
+        """Milvus tells no document frequencies of sparse vectors; `MilvusStore` does not open for who needs them."""
+        raise NotImplementedError
 
     def count(self) -> int:
         """Count the entities."""

@@ -8,20 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidInputError, StorageError, require
+from ...http.keys import SecretLike, check_key
 from ...types import Fingerprint
 from ..fingerprints import check_fingerprint
-from ..remote.access import (
-    INFO,
-    SecretLike,
-    check_collection,
-    check_key,
-    check_location,
-    check_timeout,
-    is_url,
-    read_info,
-    shown,
-    write_info,
-)
+from ..remote.access import INFO, check_collection, check_location, check_timeout, is_url, read_info, shown, write_info
 from ..remote.store import RemoteStore
 from .engine import MilvusEngine
 from .entities import indexes, schema
@@ -52,6 +42,8 @@ class MilvusStore(RemoteStore):
             (AUTOINDEX, approximate). On Milvus Lite it is always FLAT.
 
     Raises:
+        InvalidInputError: the fingerprint asks for inverse document frequencies, which Milvus does not keep of sparse
+            vectors.
         ModelMismatchError: the collection holds vectors of another model.
         BackendUnavailableError: no server answers in time, or it refuses the token.
         IndexLockedError: another process, or another store here, has the folder open.
@@ -74,6 +66,12 @@ class MilvusStore(RemoteStore):
         timeout: float = 10.0,
         exact: bool = False,
     ) -> None:
+        if fingerprint.sparse_weighting == "idf":
+            raise InvalidInputError(
+                f"the sparse side {fingerprint.sparse!r} is weighed by inverse document frequencies, which Milvus does "
+                "not tell of sparse vectors; use EmbeddedStore or QdrantStore, or a sparse side with weights of its "
+                "own (Splade, BGE-M3)"
+            )
         location = check_location(location)
         if is_url(location) and not location.startswith(_SCHEMES):
             raise InvalidInputError(f"location={shown(location)!r}: a URL starts with one of {', '.join(_SCHEMES)}")

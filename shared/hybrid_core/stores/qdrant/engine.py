@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...errors import InvalidInputError, require
 from ...types import FloatArray, SparseVector
 from ..remote.conditions import ALWAYS, Condition, words
 from ..remote.rows import Parts, Row, batches, key_of
+from ..scoring import inverse_document_frequency
 from .errors import QdrantGuard
 from .filters import qdrant_filter
 from .points import (
@@ -147,6 +151,31 @@ class QdrantEngine:
         rows = {row.key: row for row in self.fetch(list(scores), parts)}
         return [replace(rows[key], score=score) for key, score in scores.items() if key in rows]
 
+    def inverse_frequencies(self, tokens: Sequence[int]) -> NDArray[np.float64]:
+        """Ask how Qdrant scores, for each token alone, the best point that has it: that is the factor times a weight.
+
+        Qdrant tells its document frequencies in no other way.
+        """
+        models, name = self._models, self._names.sparse
+        requests = [
+            models.QueryRequest(
+                query=models.SparseVector(indices=[token], values=[1.0]), using=name, limit=1, with_vector=[name]
+            )
+            for token in tokens
+        ]
+        filled = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
+        answers: list[Any] = []
+        with self._guard:
+            n = int(self._client.count(self._collection, count_filter=filled, exact=True).count)
+            for start in range(0, len(requests), _PAGE):
+                answers += self._client.query_batch_points(self._collection, requests[start : start + _PAGE])
+        factors = np.full(len(tokens), np.nan)
+        for i, answer in enumerate(answers):
+            for point in answer.points:
+                vector = to_row(point, self._names).sparse
+                factors[i] = point.score / (vector.as_dict()[tokens[i]] if vector else np.nan)
+        return _exact(factors, n)
+
     def count(self) -> int:
         """Count the points."""
         with self._guard:
@@ -161,3 +190,15 @@ class QdrantEngine:
 
     def _filter(self, condition: Condition) -> Any:
         return qdrant_filter(ALWAYS if self._local and words(condition) > _LOCAL_WORDS else condition)
+
+
+def _exact(factors: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Undo the rounding to float32: of n points a whole number has the token, none where the factor is NaN.
+
+    What fits no whole number stays: a server's statistics hold points that were deleted until it rebuilds the segment.
+    """
+    df = np.rint((n + 1) / np.exp(factors) - 0.5)
+    df = np.clip(np.nan_to_num(df), 0, n).astype(np.int64)
+    exact = inverse_document_frequency(n, df)
+    kept: NDArray[np.float64] = np.where(np.abs(exact - factors) > 1e-6 * np.maximum(1.0, factors), factors, exact)
+    return kept

@@ -91,9 +91,10 @@ def to_row(point: Any, names: QdrantNames, score: float = 0.0) -> Row:
 
 
 def sparse_vector(vector: SparseVector) -> Any:
-    """Return a sparse vector as Qdrant's own."""
+    """Return a sparse vector as Qdrant's own; of a weighed query the raw weights, for Qdrant will weigh them itself."""
     models: Any = require("qdrant_client.models", "qdrant")
-    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+    values = vector.values if vector.raw is None else vector.raw
+    return models.SparseVector(indices=vector.indices.tolist(), values=values.tolist())
 
 
 def payload_of(parts: Parts, names: QdrantNames, *, adopted: bool) -> list[str]:

@@ -9,21 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidInputError, StorageError, require
+from ...http.keys import Secret, SecretLike, check_key
 from ...types import Fingerprint
 from ..fingerprints import check_fingerprint
-from ..remote.access import (
-    INFO,
-    Secret,
-    SecretLike,
-    check_collection,
-    check_key,
-    check_location,
-    check_timeout,
-    is_url,
-    read_info,
-    shown,
-    write_info,
-)
+from ..remote.access import INFO, check_collection, check_location, check_timeout, is_url, read_info, shown, write_info
 from ..remote.facts import number_path, text_paths
 from ..remote.store import RemoteStore
 from .engine import QdrantEngine
@@ -38,6 +27,10 @@ class QdrantStore(RemoteStore):
     the text, the metadata as Qdrant can hold it (for your own queries and other programs), and under `bge_hybrid` the
     real id, the metadata exactly as it was given, and what filters ask for. The model's fingerprint is in the
     collection's metadata, so a server of 1.16 or newer is needed.
+
+    Where the fingerprint's `sparse_weighting` is "idf", sparse vectors have Qdrant's `Modifier.IDF`, and a sparse
+    search first asks for the factors of its tokens. A server takes them from its segments: points that were deleted
+    count until it rebuilds those. In memory and in a folder they are exact.
 
     Args:
         location: ":memory:"; a URL (port 6333 unless it names one); else a folder, made if missing. Memory and folder
@@ -119,8 +112,8 @@ class QdrantStore(RemoteStore):
             self._check_vectors(config.params, fingerprint, names)
             self._claim(client, fingerprint, adopted=True)
             return True
-        if info is not None and info["fingerprint"].dimension != fingerprint.dimension:
-            client.delete_collection(self._name)  # ours, empty, and made for vectors of another length
+        if info is not None and not _same_shape(info["fingerprint"], fingerprint):
+            client.delete_collection(self._name)  # ours, empty, and made for vectors of another kind
             return self._create(client, fingerprint, names)
         self._check_vectors(config.params, fingerprint, names)
         self._claim(client, fingerprint, adopted=False)
@@ -131,7 +124,7 @@ class QdrantStore(RemoteStore):
         client.create_collection(
             self._name,
             vectors_config={names.dense: models.VectorParams(size=fingerprint.dimension, distance=models.Distance.DOT)},
-            sparse_vectors_config={names.sparse: models.SparseVectorParams()},
+            sparse_vectors_config={names.sparse: models.SparseVectorParams(modifier=_modifier(fingerprint))},
         )
         self._claim(client, fingerprint, adopted=False)
         return False
@@ -155,6 +148,26 @@ class QdrantStore(RemoteStore):
                 f"{self._where} has vectors of {there.size} numbers under {there.distance.value}; "
                 f"{fingerprint.dimension} under Dot or Cosine are needed"
             )
+        modifier, needed = params.sparse_vectors[names.sparse].modifier, _modifier(fingerprint)
+        if (modifier or "none") != (needed or "none"):
+            raise StorageError(
+                f"{self._where} has sparse vectors with the modifier {_shown(modifier)}; {_shown(needed)} is needed "
+                f"for sparse_weighting={fingerprint.sparse_weighting!r}: make it with that, or name another one"
+            )
+
+
+def _modifier(fingerprint: Fingerprint) -> Any:
+    """Return what Qdrant does to a query's sparse weights: its `Modifier.IDF` is the formula of `Store.weigh`."""
+    modifier = require("qdrant_client.models", "qdrant").Modifier
+    return modifier.IDF if fingerprint.sparse_weighting == "idf" else None
+
+
+def _shown(modifier: Any) -> str:
+    return str(modifier.value) if modifier else "none"
+
+
+def _same_shape(a: Fingerprint, b: Fingerprint) -> bool:
+    return (a.dimension, a.sparse_weighting) == (b.dimension, b.sparse_weighting)
 
 
 def _connect(location: str, key: Secret | None, timeout: int) -> Any:

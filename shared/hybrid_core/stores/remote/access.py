@@ -6,9 +6,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import InvalidInputError, StorageError
@@ -16,43 +15,6 @@ from ...types import Fingerprint
 
 FORMAT = 1
 INFO = "bge_hybrid"  # the entry of a collection's own metadata that holds format and fingerprint
-
-
-@runtime_checkable
-class SecretLike(Protocol):
-    """A secret that shows itself only when asked to, such as pydantic's SecretStr."""
-
-    def get_secret_value(self) -> str:
-        """Return the secret."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A key that no repr, log or error shows."""
-
-    _value: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return "**********"
-
-    def get_secret_value(self) -> str:
-        """Return the key."""
-        return self._value
-
-
-def check_key(key: str | SecretLike | None, name: str) -> Secret | None:
-    """Wrap a key.
-
-    Raises:
-        InvalidInputError: it cannot be sent in a header; the message does not show it.
-    """
-    if key is None or key == "":
-        return None
-    value = key.get_secret_value() if isinstance(key, SecretLike) else key
-    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):  # a client's error would quote it
-        raise InvalidInputError(f"{name} is not a string of printable ASCII characters without spaces")
-    return Secret(value)
 
 
 def check_timeout(timeout: float) -> float:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...types import FloatArray, SparseVector
 from .conditions import Condition
 
@@ -89,7 +92,17 @@ class Engine(Protocol):
         ...
 
     def nearest(self, query: FloatArray | SparseVector, n: int, condition: Condition, parts: Parts) -> list[Row]:
-        """Return about the n rows of highest inner product, best first; some may not satisfy the condition."""
+        """Return about the n rows of highest inner product, best first; some may not satisfy the condition.
+
+        A database that multiplies by inverse document frequencies itself takes a weighed query's `raw` weights.
+        """
+        ...
+
+    def inverse_frequencies(self, tokens: Sequence[int]) -> NDArray[np.float64]:
+        """Return the factor by which the database multiplies a query's weight of each token.
+
+        Asked only of collections that were made to keep inverse document frequencies; others may raise.
+        """
         ...
 
     def count(self) -> int:

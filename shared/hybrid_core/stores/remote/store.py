@@ -12,8 +12,8 @@ import numpy as np
 from ...checks import check_id, check_text, encode_metadata
 from ...errors import InvalidInputError
 from ...filters import Filter, matches
-from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector
-from ..scoring import exact_dense_scores, sparse_matrix, text_hash
+from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from ..scoring import exact_dense_scores, sparse_matrix, text_hash, weighed
 from .conditions import NEVER, Condition, TextIs, admits
 from .facts import facts
 from .rows import Clock, Engine, Parts, Row
@@ -44,8 +44,14 @@ class RemoteStore:
         self._engine = engine
         self._vocabulary = fingerprint.vocabulary
         self._dimension = fingerprint.dimension
+        self._weighting = fingerprint.sparse_weighting
         self._clock = Clock()
         self._lock: AbstractContextManager[object] = threading.RLock() if local else nullcontext()
+
+    @property
+    def sparse_weighting(self) -> SparseWeighting:
+        """Whether queries are multiplied by inverse document frequencies."""
+        return self._weighting
 
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages, replacing those with the same id.
@@ -132,6 +138,7 @@ class RemoteStore:
 
     def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
         """Return the k passages of highest inner product among those that share a token, best first, ties by id."""
+        vector = self.weigh(vector)
         query = vector.as_dict()
 
         def score(rows: Sequence[Row]) -> list[Scored]:
@@ -149,6 +156,13 @@ class RemoteStore:
             return []
         with self._lock:
             return self._search(vector, k, filter, Parts.SPARSE, score)
+
+    def weigh(self, vector: SparseVector) -> SparseVector:
+        """Return a query with the weights that it is scored with here."""
+        if self._weighting == "plain" or vector.raw is not None:
+            return vector
+        with self._lock:
+            return weighed(vector, self._engine.inverse_frequencies(vector.indices.tolist()))
 
     def close(self) -> None:
         """Let go of connections and files."""

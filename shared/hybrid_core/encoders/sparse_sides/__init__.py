@@ -1,0 +1,1 @@
+"""Sparse partners for encoders that have a dense side only."""
