@@ -6,7 +6,7 @@ import asyncio
 
 from langchain_core.embeddings import Embeddings
 
-from hybrid_core.encoders.base import Encoder
+from hybrid_core.encoders.base import Encoder, aencode_queries
 
 
 class BgeM3Embeddings(Embeddings):
@@ -39,5 +39,6 @@ class BgeM3Embeddings(Embeddings):
         return await asyncio.to_thread(self.embed_documents, texts)
 
     async def aembed_query(self, text: str) -> list[float]:
-        """As `embed_query`, in a thread."""
-        return await asyncio.to_thread(self.embed_query, text)
+        """As `embed_query`; tasks that ask at once share forward passes."""
+        vector: list[float] = (await aencode_queries(self.encoder, [text])).dense[0].tolist()
+        return vector

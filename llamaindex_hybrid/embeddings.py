@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from hybrid_core.encoders.base import Encoder
+from hybrid_core.encoders.base import Encoder, aencode_queries
 
 
 class BgeM3Embedding(BaseEmbedding):
@@ -47,7 +47,8 @@ class BgeM3Embedding(BaseEmbedding):
         return vector
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._get_query_embedding, query)
+        vector: list[float] = (await aencode_queries(self._encoder, [query])).dense[0].tolist()
+        return vector
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]

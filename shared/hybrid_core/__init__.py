@@ -10,6 +10,14 @@ from ._lazy import lazy_exports
 if TYPE_CHECKING:
     from .encoders.base import Encoder as Encoder
     from .encoders.bge_m3 import BgeM3Encoder as BgeM3Encoder
+    from .encoders.encoder_spec import EncoderSpec as EncoderSpec
+    from .encoders.pool import WorkerPool as WorkerPool
+    from .encoders.remote import RemoteEncoder as RemoteEncoder
+    from .encoders.remote import TeiSparse as TeiSparse
+    from .encoders.sentence_transformer import SentenceTransformerEncoder as SentenceTransformerEncoder
+    from .encoders.sparse_sides.base import SparseSide as SparseSide
+    from .encoders.sparse_sides.bm25 import Bm25 as Bm25
+    from .encoders.sparse_sides.splade import Splade as Splade
     from .errors import BackendUnavailableError as BackendUnavailableError
     from .errors import DuplicateIdError as DuplicateIdError
     from .errors import EmbeddingError as EmbeddingError
@@ -52,6 +60,7 @@ if TYPE_CHECKING:
     from .rerankers.base import Reranker as Reranker
     from .rerankers.cross_encoder import CrossEncoderReranker as CrossEncoderReranker
     from .rerankers.late_interaction import LateInteractionReranker as LateInteractionReranker
+    from .rerankers.remote import RemoteReranker as RemoteReranker
     from .stores.base import Store as Store
     from .stores.milvus import MilvusStore as MilvusStore
     from .stores.qdrant import QdrantNames as QdrantNames
@@ -79,14 +88,23 @@ __getattr__, __all__ = lazy_exports(
         **dict.fromkeys("DistributionBased Fusion ReciprocalRank WeightedSum".split(), ".fusion"),
         "parse_filter": ".filter_parsing",
         "BgeM3Encoder": ".encoders.bge_m3",
+        "Bm25": ".encoders.sparse_sides.bm25",
         "CrossEncoderReranker": ".rerankers.cross_encoder",
         "Encoder": ".encoders.base",
+        "EncoderSpec": ".encoders.encoder_spec",
         "HybridIndex": ".pipeline",
         "LateInteractionReranker": ".rerankers.late_interaction",
         "MilvusStore": ".stores.milvus",
         "QdrantNames": ".stores.qdrant",
         "QdrantStore": ".stores.qdrant",
+        "RemoteEncoder": ".encoders.remote",
+        "RemoteReranker": ".rerankers.remote",
         "Reranker": ".rerankers.base",
+        "SentenceTransformerEncoder": ".encoders.sentence_transformer",
+        "SparseSide": ".encoders.sparse_sides.base",
+        "Splade": ".encoders.sparse_sides.splade",
         "Store": ".stores.base",
+        "TeiSparse": ".encoders.remote",
+        "WorkerPool": ".encoders.pool",
     },
 )

@@ -59,7 +59,7 @@ class ModelLoadError(ModelError):
 
 
 class EmbeddingError(ModelError):
-    """A model returned NaN or infinity."""
+    """A model's answer is not what it should be: NaN, infinity, a wrong count or length."""
 
 
 class ModelMismatchError(HybridError, ValueError):
@@ -83,7 +83,7 @@ class IndexCorruptError(StorageError):
 
 
 class BackendUnavailableError(HybridError, ConnectionError):
-    """A server did not answer."""
+    """A server did not answer, or refuses the key."""
 
 
 class MissingDependencyError(HybridError, ImportError):

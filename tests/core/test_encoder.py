@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import HIDDEN, TINY, forward_passes
 
 from hybrid_core import (
@@ -223,3 +225,64 @@ def test_a_progress_bar_changes_nothing(encoder: BgeM3Encoder, capsys: pytest.Ca
 
 def test_tiny_is_the_model_in_the_package(encoder: BgeM3Encoder) -> None:
     assert encoder.fingerprint.digest == BgeM3Encoder(TINY, device="cpu").fingerprint.digest
+
+
+async def test_tasks_that_ask_at_once_share_forward_passes(random_m3: Path) -> None:
+    encoder = BgeM3Encoder(random_m3, device="cpu")
+    questions = [f"question {i} about tasks" for i in range(64)]
+    expected = BgeM3Encoder(random_m3, device="cpu").encode_queries(questions)
+    with forward_passes(encoder) as passes:
+        rows = await asyncio.gather(*(encoder.aencode_queries([question]) for question in questions))
+    assert sum(passes) == 64
+    assert len(passes) <= 8
+    np.testing.assert_allclose(np.concatenate([row.dense for row in rows]), expected.dense, atol=1e-5)
+    assert [row.sparse.indices.tolist() for row in rows] == [expected.sparse_row(i).indices.tolist() for i in range(64)]
+
+
+async def test_a_question_asked_again_by_a_task_costs_no_forward_pass(fresh: BgeM3Encoder) -> None:
+    fresh.encode_queries(["how are tasks retried?"])
+    with forward_passes(fresh) as passes:
+        await fresh.aencode_queries(["how are tasks retried?", "how are tasks retried?"])
+    assert passes == []
+
+
+def test_a_text_that_repeats_is_encoded_once(random_m3: Path) -> None:
+    encoder = BgeM3Encoder(random_m3, device="cpu")
+    texts = ["a task", "a worker", "a task", "a task"]
+    with forward_passes(encoder) as passes:
+        encoding = encoder.encode_documents(texts, multi=True)
+    assert sum(passes) == 2
+    np.testing.assert_array_equal(encoding.dense[[0, 1, 0, 0]], encoding.dense)
+    assert encoding.multi is not None
+    np.testing.assert_array_equal(encoding.multi[0], encoding.multi[3])
+
+
+def test_more_texts_than_are_tokenised_at_once_come_in_order(random_m3: Path) -> None:
+    encoder = BgeM3Encoder(random_m3, device="cpu")
+    texts = [f"task {i}" for i in range(4_500)]
+    some = [0, 2_047, 2_048, 4_095, 4_096, 4_499]
+    whole, part = encoder.encode_documents(texts), encoder.encode_documents([texts[i] for i in some])
+    np.testing.assert_allclose(whole.dense[some], part.dense, atol=1e-5)
+    assert [whole.sparse_row(i).as_dict().keys() for i in some] == [
+        part.sparse_row(i).as_dict().keys() for i in range(6)
+    ]
+
+
+def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(random_m3: Path) -> None:
+    """Fault: out of memory, and only that, is tried again."""
+    encoder = BgeM3Encoder(random_m3, device="cpu")
+    texts = [f"task {i} " * (1 + i % 5) for i in range(20)]
+    expected = encoder.encode_documents(texts).dense
+    run, passes = encoder._runtime.run, []
+
+    def small(rows: list[np.ndarray], *, multi: bool) -> object:
+        passes.append(len(rows))
+        if sum(map(len, rows)) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return run(rows, multi=multi)
+
+    encoder._runtime.run = small  # type: ignore[method-assign]
+    np.testing.assert_allclose(encoder.encode_documents(texts).dense, expected, atol=1e-5)
+    assert len(passes) > 3
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.encode_documents(["task " * 60])

@@ -81,7 +81,10 @@ def search(
     ] = None,
     rerank: Annotated[
         str | None,
-        typer.Option(help="'late' for the model's own multi-vectors, or a cross-encoder's hub name or folder."),
+        typer.Option(
+            help="A cross-encoder's hub name or folder, 'tiny' for the small one in the package, or 'late' for the "
+            "model's own multi-vectors."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     model: ModelOption = None,
@@ -104,6 +107,22 @@ def search(
         make_console().print(hits_table(hits))
     else:
         typer.echo("nothing found")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Hub name or folder of an encoder or a cross-encoder.")],
+    into: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
+) -> None:
+    """Write a model for ONNX Runtime, which then needs neither torch nor transformers."""
+    from ..export.folder import export_model
+
+    made = export_model(model, into, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
+    size = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
+    use = "BgeM3Encoder" if made.kind == "encoder" else "CrossEncoderReranker"
+    typer.echo(f'{made.kind} in {made.precision}, {size / 1e6:,.0f} MB: use it as {use}("{into}")')
 
 
 @app.command()
@@ -131,6 +150,11 @@ def _load_encoder(model: str | None, folder: Path) -> BgeM3Encoder:
     from ..stores.embedded.ledger import read_fingerprint
 
     built = read_fingerprint(folder)
+    if built and built.sparse and model is None:
+        raise InvalidInputError(
+            f"the index in {folder} was built with {built.model!r} and {built.sparse!r}; open it from Python, with a "
+            "SentenceTransformerEncoder"
+        )
     name = model or (built.model if built else DEFAULT_MODEL)
     return BgeM3Encoder.tiny() if name == TINY else BgeM3Encoder(name)
 
@@ -144,6 +168,8 @@ def _load_reranker(name: str | None, encoder: BgeM3Encoder) -> Reranker | None:
             return None
         case "late":
             return LateInteractionReranker(encoder)
+        case "tiny":
+            return CrossEncoderReranker.tiny()
         case _:
             return CrossEncoderReranker(name)
 

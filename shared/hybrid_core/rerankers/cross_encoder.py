@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,16 @@ import numpy as np
 
 from ..checks import check_count, check_text, check_texts
 from ..encoders.batching import run_batches, token_batches
-from ..encoders.checkpoint import find_folder
+from ..encoders.checkpoint import TINY, find_folder
 from ..encoders.queue import BatchingQueue
 from ..encoders.runtimes.base import Backend, Precision, ScorerRuntime
+from ..encoders.runtimes.choose import choose_backend
+from ..encoders.runtimes.onnx_folder import is_export
+from ..encoders.runtimes.onnx_scorer import OnnxScorer
 from ..encoders.runtimes.torch_scorer import TorchScorer
 from ..encoders.runtimes.transformer import ROBERTA, unsupported
 from ..encoders.tokenizing import load_tokenizer
-from ..errors import EmbeddingError, InvalidInputError, ModelLoadError
+from ..errors import EmbeddingError, ModelLoadError
 from ..types import FloatArray, IntArray
 from .library_scorer import LibraryScorer
 
@@ -41,7 +45,7 @@ class CrossEncoderReranker:
         precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32", "fp16", "bf16", or "int8" (CPU; scores differ
             a little from the others').
         device: a torch device; None takes the best there is.
-        backend: "auto" or "torch".
+        backend: "torch", "onnx" (for what `bge-hybrid export` wrote), or "auto": whichever the folder is for.
         max_length: tokens of query and passage together; the model's own limit where that is less. The longer of the
             two is cut first.
         batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 65,536 on a GPU.
@@ -87,6 +91,16 @@ class CrossEncoderReranker:
             name=self.name,
         )
         self._reported_truncation = False
+
+    @classmethod
+    def tiny(cls, *, device: str | None = "cpu") -> CrossEncoderReranker:
+        """Load the small English and Chinese model that comes with the package (6 MB, 256 tokens a pair, offline).
+
+        Trained on technical documentation; a real model for first contact, demos and tests, weak outside its domain.
+        """
+        reranker = cls(Path(str(files("hybrid_core") / "models" / "tiny_reranker")), device=device)
+        reranker.name = TINY
+        return reranker
 
     @property
     def device(self) -> str:
@@ -178,10 +192,10 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
 def _open_runtime(
     folder: Path, config: Mapping[str, Any], name: str, backend: Backend, device: str | None, precision: Precision
 ) -> ScorerRuntime:
-    if backend not in ("auto", "torch"):
-        raise InvalidInputError(f"backend={backend!r} must be 'auto' or 'torch'")
     runtime: ScorerRuntime
-    if unsupported(config):
+    if choose_backend(name, backend, exported=is_export(folder)) == "onnx":
+        runtime = OnnxScorer(folder, device=device, precision=precision)
+    elif unsupported(config):
         runtime = LibraryScorer(folder, name=name, device=device, precision=precision)
     else:
         runtime = TorchScorer(folder, config, name=name, device=device, precision=precision)
