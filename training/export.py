@@ -14,7 +14,6 @@ from torch import Tensor
 from . import tokenizer
 from .model import M3, Shape
 
-_PAIR_TOKENS = 128  # the reranker is trained on pairs of up to 116
 _HEADS = ("sparse_linear", "colbert_linear")
 
 
@@ -29,7 +28,7 @@ def configuration(shape: Shape, architecture: str) -> dict[str, Any]:
         "num_attention_heads": shape.heads,
         "intermediate_size": shape.inner,
         "max_position_embeddings": shape.positions,
-        "type_vocab_size": 1,
+        "type_vocab_size": shape.types,
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.05,
         "attention_probs_dropout_prob": 0.05,
@@ -51,7 +50,7 @@ def write_model(folder: Path, state: dict[str, Tensor], config: dict[str, Any], 
     half = {name: value.half().contiguous() for name, value in state.items()}
     save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", config)
-    tokenizer.save(tokenizer.load(work), folder, max_length)
+    tokenizer.save(tokenizer.load(work), folder, max_length, typed=config["type_vocab_size"] > 1)
 
 
 def write_encoder(folder: Path, state: dict[str, Tensor], shape: Shape, work: Path) -> None:
@@ -104,11 +103,11 @@ def main() -> None:
     model = load_encoder(arguments.work)
     write_encoder(arguments.output / "tiny_m3", model.state_dict(), model.shape, arguments.work)
     if (arguments.work / "reranker.pt").exists():
-        from .cross import load_reranker
+        from .cross import LONGEST, load_reranker
 
         reranker = load_reranker(arguments.work)
         config = configuration(reranker.shape, "XLMRobertaForSequenceClassification")
-        write_model(arguments.output / "tiny_reranker", reranker.state_dict(), config, arguments.work, _PAIR_TOKENS)
+        write_model(arguments.output / "tiny_reranker", reranker.state_dict(), config, arguments.work, LONGEST)
     for path in arguments.output.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
     for folder in sorted(arguments.output.iterdir()):

@@ -1,4 +1,7 @@
-"""What both training runs share: a clock that the schedule follows, averaged weights, checkpoints to resume from."""
+"""What both training runs share: a clock that the schedule follows, averaged weights, checkpoints to resume from.
+
+The clock counts the processor time of a thread, not that of the wall: a busy machine takes longer and learns no less.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Run:
     Args:
         model: what is trained.
         path: the checkpoint: tensors only.
-        minutes: the wall-clock time of the run, restarts added up; the learning rate ends where it ends.
+        minutes: the time of the run, restarts added up, on an idle machine; the learning rate ends where it ends.
         rate: the highest learning rate.
     """
 
@@ -30,12 +33,12 @@ class Run:
         )
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.step, self.before, self.sampler = 0, 0.0, ""
-        self._since = self._saved = time.monotonic()
+        self._since, self._saved = _clock(), time.monotonic()
 
     @property
     def elapsed(self) -> float:
-        """Seconds trained so far."""
-        return self.before + time.monotonic() - self._since
+        """Seconds trained so far, as on an idle machine."""
+        return self.before + _clock() - self._since
 
     @property
     def done(self) -> float:
@@ -80,8 +83,12 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.step = state["average"], int(state["step"])
         self.before, self.sampler = float(state["elapsed"]), str(state["sampler"])
-        self._since = self._saved = time.monotonic()
+        self._since, self._saved = _clock(), time.monotonic()
         return True
+
+
+def _clock() -> float:
+    return time.process_time() / torch.get_num_threads()
 
 
 def prepare_machine(threads: int, seed: int) -> None:

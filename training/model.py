@@ -26,6 +26,15 @@ class Shape:
     inner: int = 512
     layers: int = 1
     positions: int = 514
+    types: int = 1
+
+
+def drop(states: Tensor, share: float, *, training: bool) -> Tensor:
+    """Drop features of (n, tokens, d), the same ones at every token of a text: a mask a text is drawn faster."""
+    if not training or share == 0:
+        return states
+    mask = torch.empty(len(states), 1, states.shape[-1]).bernoulli_(1 - share).div_(1 - share)
+    return states * mask
 
 
 class Embeddings(nn.Module):
@@ -35,15 +44,15 @@ class Embeddings(nn.Module):
         super().__init__()
         self.word_embeddings = nn.Embedding(shape.vocabulary, shape.hidden, padding_idx=PAD)
         self.position_embeddings = nn.Embedding(shape.positions, shape.hidden, padding_idx=PAD)
-        self.token_type_embeddings = nn.Embedding(1, shape.hidden)
+        self.token_type_embeddings = nn.Embedding(shape.types, shape.hidden)
         self.LayerNorm = nn.LayerNorm(shape.hidden, eps=1e-5)
 
-    def forward(self, ids: Tensor, shift: int = 0) -> Tensor:
-        """Embed; `shift` moves all but CLS, so that late positions are trained on short texts too."""
+    def forward(self, ids: Tensor, shift: int = 0, *, kind: int = 0, whole: bool = False) -> Tensor:
+        """Embed texts of one token type; `shift` moves all but the first token, or the `whole` text."""
         mask = (ids != PAD).long()
         places = mask.cumsum(1) * mask
-        places = torch.where(places > 1, places + shift * mask, places) + PAD
-        words = self.word_embeddings(ids) + self.position_embeddings(places) + self.token_type_embeddings.weight[0]
+        places = torch.where(places > (0 if whole else 1), places + shift * mask, places) + PAD
+        words = self.word_embeddings(ids) + self.position_embeddings(places) + self.token_type_embeddings.weight[kind]
         return self.LayerNorm(words)
 
 
@@ -76,7 +85,7 @@ class Residual(nn.Module):
 
     def forward(self, wide: Tensor, states: Tensor, dropout: float) -> Tensor:
         """Project, drop, add, normalise."""
-        return self.LayerNorm(states + F.dropout(self.dense(wide), dropout, self.training))
+        return self.LayerNorm(states + drop(self.dense(wide), dropout, training=self.training))
 
 
 class Layer(nn.Module):
@@ -118,7 +127,7 @@ class Transformer(nn.Module):
     def forward(self, ids: Tensor, *, cls_only: bool = False, shift: int = 0) -> Tensor:
         """Return states (n, tokens, d), or (n, 1, d) of CLS."""
         mask = (ids != PAD)[:, None, None, :]
-        states = F.dropout(self.embeddings(ids, shift), self.dropout, self.training)
+        states = drop(self.embeddings(ids, shift), self.dropout, training=self.training)
         layers = self.layers
         for i, layer in enumerate(layers):
             states = layer(states, mask, 1 if cls_only and i == len(layers) - 1 else None, self.dropout)

@@ -104,7 +104,7 @@ class Sampler:
         if kind == "body":
             return _wrap(text.body, 64), self._passage(self.texts[text.other]), False
         if kind in ("heading", "cross"):
-            query = text.query if r.random() < 0.7 else text.heading if r.random() < 0.6 else text.title + text.heading
+            query = r.choices((text.query, text.heading, text.title + text.heading), (55, 32, 13))[0]
             answer = self.texts[text.other] if kind == "cross" else text
             return _wrap(query, QUERY_TOKENS), self._passage(answer), kind == "heading"
         if kind == "keywords" or len(text.body) < 24:

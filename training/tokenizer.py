@@ -22,6 +22,7 @@ from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+_ENDS = [("<s>", 0), ("</s>", 2)]
 _LEAST_COUNT = 12  # of a whole word that gets a piece of its own
 _HAN = r"\u4e00-\u9fff\u3400-\u4dbf"
 
@@ -73,8 +74,7 @@ def train(texts: list[str], size: int) -> Tokenizer:
     vocabulary = [(token, 0.0) for token in SPECIAL] + [(piece, round(score, 4)) for piece, score in kept]
     final = build(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=False))
     final.add_special_tokens(SPECIAL)
-    ends = [("<s>", 0), ("</s>", 2)]
-    final.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", ends)
+    final.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", _ENDS)
     return final
 
 
@@ -93,8 +93,14 @@ def texts(work: Path) -> Iterator[str]:
                 yield row["body"]
 
 
-def save(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
-    """Write tokenizer.json and tokenizer_config.json for transformers' plain fast tokenizer."""
+def save(tokenizer: Tokenizer, folder: Path, max_length: int, *, typed: bool = False) -> None:
+    """Write tokenizer.json and tokenizer_config.json for transformers' plain fast tokenizer.
+
+    `typed` gives the second text of a pair token type 1, the `</s>` that opens it included.
+    """
+    if typed:
+        pair = "<s>:0 $A:0 </s>:0 </s>:1 $B:1 </s>:1"
+        tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", pair, _ENDS)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
     roles = ("bos", "cls", "eos", "sep", "pad", "unk", "mask")
