@@ -12,7 +12,7 @@ import torch
 from hybrid_core import BgeM3Encoder
 
 from .measure import flops, hardware, in_turns, peak, table, write_section
-from .models import add_arguments, clean, make
+from .models import add_arguments, clean, exported, make
 from .peers import flag_m3
 from .texts import QUERY, passages
 
@@ -21,8 +21,10 @@ _BATCHES = (4, 8, 16, 32)  # of which the peer's best is taken
 
 def open_ours(folder: Path, device: str) -> dict[str, BgeM3Encoder]:
     """Return our encoder in every precision that this device has."""
-    precisions = ("fp32", "int8") if device == "cpu" else ("fp32", "fp16", "bf16")
-    return {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in precisions}  # type: ignore[arg-type]
+    if device != "cpu":
+        return {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in ("fp32", "fp16", "bf16")}  # type: ignore[arg-type]
+    found = {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in ("fp32", "int8")}  # type: ignore[arg-type]
+    return found | {f"ours, ONNX {p}": BgeM3Encoder(exported(folder, p)) for p in ("fp32", "int8")}
 
 
 def documents(folder: Path, layers: int, count: int, arguments: argparse.Namespace, *, best: bool) -> str:

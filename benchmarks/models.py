@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from hybrid_core.encoders.runtimes.onnx_folder import is_export
+from hybrid_core.export.folder import export_model
+
 FULL = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 8194}
 _TINY = Path(str(files("hybrid_core") / "models" / "tiny_m3"))
 
@@ -51,6 +54,12 @@ def make(folder: Path, *, layers: int, reranker: bool) -> Path:
         text = (_TINY / name).read_text(encoding="utf-8").replace('"model_max_length": 512', '"model_max_length": 8192')
         (place / name).write_text(text, encoding="utf-8")
     return place
+
+
+def exported(folder: Path, precision: str) -> Path:
+    """Export a checkpoint for ONNX Runtime, or take the export that is there."""
+    target = folder.with_name(f"{folder.name}-onnx-{precision}")
+    return target if is_export(target) else export_model(folder, target, precision=precision).folder  # type: ignore[arg-type]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

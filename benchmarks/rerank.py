@@ -10,7 +10,7 @@ import torch
 from hybrid_core import CrossEncoderReranker
 
 from .measure import hardware, in_turns, table, write_section
-from .models import add_arguments, clean, make
+from .models import add_arguments, clean, exported, make
 from .peers import cross_encoder, flag_reranker
 from .texts import QUERY, passages
 
@@ -37,6 +37,9 @@ def main() -> None:
     for precision in precisions:
         ours = CrossEncoderReranker(folder, device=arguments.device, precision=precision)  # type: ignore[arg-type]
         systems[f"ours, {precision}"] = lambda one=ours: one.score(QUERY, texts)  # type: ignore[misc]
+    for precision in ("fp32", "int8") if arguments.device == "cpu" else ():
+        ours = CrossEncoderReranker(exported(folder, precision))
+        systems[f"ours, ONNX {precision}"] = lambda one=ours: one.score(QUERY, texts)  # type: ignore[misc]
     seconds = in_turns(systems, arguments.rounds)
     best = {
         peer: min((name for name in systems if name.startswith(peer)), key=seconds.__getitem__)

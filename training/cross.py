@@ -27,7 +27,7 @@ LONGEST = 256  # tokens of a pair
 _SEES = ("own text", "passage", "question")  # what each layer's attention is shown
 _FEATURES = 4  # two for each token type, equal but for the sign, so that a layer norm's mean cancels
 _TYPE = 0.18  # the size of those features; a word's are about 0.05
-_STRENGTH = 80.0
+_STRENGTH = 4_000.0  # layer norms shrink the features from layer to layer; what is left has to be enough
 
 
 class Head(nn.Module):
@@ -191,4 +191,5 @@ def load_reranker(work: Path) -> CrossEncoder:
     state = torch.load(work / "reranker.pt", weights_only=True)["average"]
     model = CrossEncoder(cross_shape(len(state["roberta.embeddings.word_embeddings.weight"])))
     model.load_state_dict(state)
+    hold(model)  # averaging rounds
     return model.eval()

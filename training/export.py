@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from . import tokenizer
+from .cross import CrossEncoder, load_reranker
 from .model import M3, Shape
 
+_MOST_BYTES, _SMALL_FILES = 6_000_000, 10_000  # of the reranker's folder; of its configuration and file headers
 _HEADS = ("sparse_linear", "colbert_linear")
 
 
@@ -44,13 +48,15 @@ def configuration(shape: Shape, architecture: str) -> dict[str, Any]:
     return config
 
 
-def write_model(folder: Path, state: dict[str, Tensor], config: dict[str, Any], work: Path, max_length: int) -> None:
+def write_model(
+    folder: Path, state: dict[str, Tensor], config: dict[str, Any], words: Tokenizer, max_length: int
+) -> None:
     """Write weights in half precision, config, and a tokenizer that names the most tokens the model is good for."""
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: value.half().contiguous() for name, value in state.items()}
     save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", config)
-    tokenizer.save(tokenizer.load(work), folder, max_length, typed=config["type_vocab_size"] > 1)
+    tokenizer.save(words, folder, max_length, typed=config["type_vocab_size"] > 1)
 
 
 def write_encoder(folder: Path, state: dict[str, Tensor], shape: Shape, work: Path) -> None:
@@ -58,7 +64,7 @@ def write_encoder(folder: Path, state: dict[str, Tensor], shape: Shape, work: Pa
     body = {
         name.removeprefix("transformer."): value for name, value in state.items() if name.startswith("transformer.")
     }
-    write_model(folder, body, configuration(shape, "XLMRobertaModel"), work, shape.positions - 2)
+    write_model(folder, body, configuration(shape, "XLMRobertaModel"), tokenizer.load(work), shape.positions - 2)
     for head in _HEADS:
         tensors = {part: state[f"{head}.{part}"].half().contiguous() for part in ("weight", "bias")}
         torch.save(tensors, folder / f"{head}.pt")
@@ -78,6 +84,20 @@ def write_encoder(folder: Path, state: dict[str, Tensor], shape: Shape, work: Pa
     }
     (folder / "1_Pooling").mkdir(exist_ok=True)
     _write_json(folder / "1_Pooling" / "config.json", pooling)
+
+
+def write_reranker(folder: Path, reranker: CrossEncoder, work: Path) -> None:
+    """Write the reranker, its vocabulary cut down until all of its files fit into `_MOST_BYTES`."""
+    words, kept = tokenizer.load(work), list(range(reranker.shape.vocabulary))
+    state = reranker.state_dict()
+    table = "roberta.embeddings.word_embeddings.weight"
+    size = 2 * sum(value.numel() for value in state.values()) + len(words.to_str().encode()) + _SMALL_FILES
+    too_many = -(-(size - _MOST_BYTES) // (2 * reranker.shape.hidden))
+    if too_many > 0:
+        words, kept = tokenizer.without_rarest(words, list(tokenizer.texts(work)), too_many)
+    shape = replace(reranker.shape, vocabulary=len(kept))
+    config = configuration(shape, "XLMRobertaForSequenceClassification")
+    write_model(folder, {**state, table: state[table][kept]}, config, words, shape.positions - 2)
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -103,11 +123,7 @@ def main() -> None:
     model = load_encoder(arguments.work)
     write_encoder(arguments.output / "tiny_m3", model.state_dict(), model.shape, arguments.work)
     if (arguments.work / "reranker.pt").exists():
-        from .cross import LONGEST, load_reranker
-
-        reranker = load_reranker(arguments.work)
-        config = configuration(reranker.shape, "XLMRobertaForSequenceClassification")
-        write_model(arguments.output / "tiny_reranker", reranker.state_dict(), config, arguments.work, LONGEST)
+        write_reranker(arguments.output / "tiny_reranker", load_reranker(arguments.work), arguments.work)
     for path in arguments.output.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
     for folder in sorted(arguments.output.iterdir()):

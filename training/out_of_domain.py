@@ -1,4 +1,4 @@
-"""Score the encoder on public test sets it knows nothing about: what a user must not expect of a small model.
+"""Score the models on public test sets they know nothing about: what a user must not expect of a small model.
 
 A set is a folder with corpus.jsonl and queries.jsonl ("_id", "text", optionally "title") and qrels.tsv, as in BEIR.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from tokenizers import Tokenizer
 
-from hybrid_core import BgeM3Encoder
+from hybrid_core import BgeM3Encoder, CrossEncoderReranker
 
 from .directions import load_rows
 from .retrieval import Scores, bm25, ranks, reciprocal_rank, weighted
@@ -32,7 +32,35 @@ def judged(scores: Scores, relevant: csr_array) -> dict[str, float]:
     return {"ndcg10": round(float((found / best).mean()), 4), "r100": round(float(recall.mean()), 4)}
 
 
-def score_set(encoder: BgeM3Encoder, tokenizer: Tokenizer, folder: Path, weight: float) -> dict[str, Any]:
+def rerank(
+    reranker: CrossEncoderReranker,
+    queries: list[str],
+    texts: list[str],
+    fused: Scores,
+    relevant: csr_array,
+    sample: int,
+    depth: int = 50,
+) -> dict[str, Any]:
+    """Return nDCG@10 of some queries before and after the reranker orders the fused top 50 by its score alone."""
+    chosen = np.arange(0, len(queries), max(1, len(queries) // sample) if sample else 1)
+    reordered = np.full((len(chosen), len(texts)), -1.0, dtype=np.float32)
+    places = ranks(fused[chosen])
+    for row, i in enumerate(chosen):
+        top = np.argsort(places[row])[:depth]
+        reordered[row, top] = reranker.score(queries[i], [texts[k] for k in top])
+    sides = {"fused": fused[chosen], "reranked": reordered}
+    out: dict[str, Any] = {"queries": len(chosen)}
+    return out | {name: judged(scores, csr_array(relevant[chosen]))["ndcg10"] for name, scores in sides.items()}
+
+
+def score_set(
+    encoder: BgeM3Encoder,
+    tokenizer: Tokenizer,
+    folder: Path,
+    weight: float,
+    reranker: CrossEncoderReranker | None,
+    sample: int,
+) -> dict[str, Any]:
     """Return the figures of one set."""
     corpus = load_rows(folder / "corpus.jsonl")
     place = {row["_id"]: i for i, row in enumerate(corpus)}
@@ -50,13 +78,18 @@ def score_set(encoder: BgeM3Encoder, tokenizer: Tokenizer, folder: Path, weight:
     dense = asked.dense @ documents.dense.T
     sparse = np.asarray((asked.sparse @ documents.sparse.T).todense(), dtype=np.float32)
     ids = [[e.ids for e in tokenizer.encode_batch_fast(side)] for side in ([q["text"] for q in queries], texts)]
-    return {
+    fused = weighted(dense, sparse, weight)
+    result: dict[str, Any] = {}
+    if reranker is not None:
+        questions = [row["text"] for row in queries]
+        result["rerank"] = rerank(reranker, questions, texts, fused, relevant, sample)
+    return result | {
         "queries": len(queries),
         "documents": len(texts),
         "dense": judged(dense, relevant),
         "sparse": judged(sparse, relevant),
         "rrf": judged(reciprocal_rank(dense, sparse), relevant),
-        "weighted": judged(weighted(dense, sparse, weight), relevant),
+        "weighted": judged(fused, relevant),
         "bm25": judged(bm25(ids[0], ids[1], tokenizer.get_vocab_size()), relevant),
     }
 
@@ -66,12 +99,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--weight", type=float, default=0.8, help="of dense in the fusion")
+    parser.add_argument("--reranker", type=Path)
+    parser.add_argument("--sample", type=int, default=300, help="rerank about this many queries a set; 0 is all")
     parser.add_argument("--output", type=Path)
     parser.add_argument("sets", type=Path, nargs="+")
     arguments = parser.parse_args()
     encoder = BgeM3Encoder(arguments.model, device="cpu")
     tokenizer = Tokenizer.from_file(str(arguments.model / "tokenizer.json"))
-    result = {folder.name: score_set(encoder, tokenizer, folder, arguments.weight) for folder in arguments.sets}
+    reranker = CrossEncoderReranker(arguments.reranker, device="cpu") if arguments.reranker else None
+    result = {
+        folder.name: score_set(encoder, tokenizer, folder, arguments.weight, reranker, arguments.sample)
+        for folder in arguments.sets
+    }
     print(json.dumps(result, indent=1))
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

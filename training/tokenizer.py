@@ -110,6 +110,21 @@ def save(tokenizer: Tokenizer, folder: Path, max_length: int, *, typed: bool = F
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def without_rarest(tokenizer: Tokenizer, sample: list[str], drop: int) -> tuple[Tokenizer, list[int]]:
+    """Leave out the pieces that a sample uses least, single characters never; also return the ids that stay, in order.
+
+    A word that loses its piece is spelt with smaller ones.
+    """
+    used = Counter(i for item in tokenizer.encode_batch_fast(sample, add_special_tokens=False) for i in item.ids)
+    settings = json.loads(tokenizer.to_str())
+    pieces = settings["model"]["vocab"]
+    whole = [i for i in range(len(SPECIAL), len(pieces)) if len(pieces[i][0].removeprefix("▁")) > 1]
+    gone = set(sorted(whole, key=lambda i: used[i])[:drop])
+    kept = [i for i in range(len(pieces)) if i not in gone]
+    settings["model"]["vocab"] = [pieces[i] for i in kept]
+    return Tokenizer.from_str(json.dumps(settings)), kept
+
+
 def load(work: Path) -> Tokenizer:
     """Load the tokenizer that `main` wrote."""
     return Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))

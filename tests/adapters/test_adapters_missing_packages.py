@@ -60,8 +60,12 @@ def test_one_adapter_works_without_the_framework_of_the_other() -> None:
     ("missing", "code", "extra"),
     [
         ("torch", "hybrid_core.BgeM3Encoder.tiny()", "torch"),
-        ("transformers", "hybrid_core.BgeM3Encoder.tiny()", "torch"),
-        ("sentence_transformers", "hybrid_core.CrossEncoderReranker('a/b')", "torch"),
+        ("safetensors", "hybrid_core.BgeM3Encoder.tiny()", "torch"),
+        ("tokenizers", "hybrid_core.BgeM3Encoder.tiny()", "onnx"),
+        ("torch", "hybrid_core.CrossEncoderReranker.tiny()", "torch"),
+        ("huggingface_hub", "hybrid_core.CrossEncoderReranker('a/b')", "torch"),
+        ("Stemmer", "hybrid_core.Bm25().encode_queries(['a'])", "bm25"),
+        ("httpx", "hybrid_core.RemoteReranker('http://127.0.0.1:1', api='tei').score('q', ['a'])", "remote"),
     ],
 )
 def test_a_model_without_its_packages_says_how_to_install_them(missing: str, code: str, extra: str) -> None:

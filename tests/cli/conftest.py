@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 from cli_files import write_documents
 
 from hybrid_core import BgeM3Encoder, HybridIndex, Passage
 from hybrid_core.cli import main
+from hybrid_core.encoders.runtimes.base import Outputs
+from hybrid_core.encoders.runtimes.torch_m3 import TorchM3
+from hybrid_core.types import IntArray
 
 
 class Result(NamedTuple):
@@ -70,16 +72,14 @@ def stored(folder: Path, encoder: BgeM3Encoder) -> Callable[[], dict[str, Passag
 
 
 @pytest.fixture
-def passes() -> Iterator[list[int]]:
-    """The number of texts in each forward pass of any model, those that a command loads included."""
-    from transformers import XLMRobertaModel
-
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of texts in each forward pass of any encoder, those that a command loads included."""
     seen: list[int] = []
+    run = TorchM3.run
 
-    def note(module: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, torch.Tensor], out: object) -> None:
-        if isinstance(module, XLMRobertaModel):
-            seen.append(len(kwargs["input_ids"]))
+    def note(self: TorchM3, rows: Sequence[IntArray], *, multi: bool) -> Outputs:
+        seen.append(len(rows))
+        return run(self, rows, multi=multi)
 
-    handle = torch.nn.modules.module.register_module_forward_hook(note, with_kwargs=True)
-    yield seen
-    handle.remove()
+    monkeypatch.setattr(TorchM3, "run", note)
+    return seen

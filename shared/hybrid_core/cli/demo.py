@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..encoders.bge_m3 import BgeM3Encoder
 from ..pipeline import HybridIndex
-from ..rerankers.late_interaction import LateInteractionReranker
+from ..rerankers.cross_encoder import CrossEncoderReranker
 from ..types import Hit, Passage
 from .tables import STAGES, make_console, matched
 
@@ -33,18 +33,18 @@ def run() -> None:
     start = time.perf_counter()
     corpus = [Passage(**row) for row in _read("corpus.jsonl")]
     questions = _read("questions.jsonl")
-    encoder = BgeM3Encoder.tiny()
+    encoder, reranker = BgeM3Encoder.tiny(), CrossEncoderReranker.tiny()
     with (
         tempfile.TemporaryDirectory() as folder,
-        HybridIndex.open(folder, encoder=encoder, reranker=LateInteractionReranker(encoder)) as index,
+        HybridIndex.open(folder, encoder=encoder, reranker=reranker) as index,
     ):
-        console.print(f"[bold]bge-hybrid demo[/]: documentation of an imaginary platform, model: {encoder!r}")
+        console.print(f"[bold]bge-hybrid demo[/]: documentation of an imaginary platform\n{encoder!r}, {reranker!r}")
         index.add(corpus)
         languages = [passage.metadata["lang"] for passage in corpus]
         console.print(
             f"{len(index)} sections indexed ({languages.count('en')} English, {languages.count('zh')} Chinese). "
-            "For each question: the first sections by dense and by sparse search, fused (RRF), and reranked (late "
-            "interaction). [green]✓[/] marks a section that holds the answer.\n"
+            "For each question: the first sections by dense and by sparse search, fused (RRF), and reranked (by a "
+            "cross-encoder). [green]✓[/] marks a section that holds the answer.\n"
         )
         chain, engine = _langchain(index), _llamaindex(index)
         for number, question in enumerate(questions, start=1):
@@ -56,7 +56,7 @@ def run() -> None:
     seconds = time.perf_counter() - start
     console.print(f"{len(questions)} questions in {seconds:.1f} s, imports and model loading included.")
     console.print(
-        "The model is small (7 MB) and the questions were chosen to show each stage, failures included: this is a "
+        "The models are small (7 and 6 MB) and the questions were chosen to show each stage, failures included: this is a "
         "demonstration, no evaluation."
     )
 

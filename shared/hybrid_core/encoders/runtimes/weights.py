@@ -26,7 +26,7 @@ def read_weights(folder: Path, name: str) -> dict[str, Any]:
                 state.update(require("safetensors.torch", "torch").load_file(path))
             else:
                 state.update(torch.load(path, map_location="cpu", weights_only=True, mmap=_zipped(path)))
-    except ModelLoadError:
+    except (ModelLoadError, ImportError):
         raise
     except Exception as error:  # torch, pickle and safetensors each raise their own for a bad file
         raise ModelLoadError(f"the weights of {name!r} cannot be loaded: {error}") from error
@@ -79,6 +79,8 @@ def load_head(path: Path) -> tuple[Any, Any]:
         bias = state.get("bias", torch.zeros(weight.shape[0], dtype=weight.dtype))
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ValueError(f"shapes {tuple(weight.shape)} and {tuple(bias.shape)}")
+    except ImportError:
+        raise
     except Exception as error:  # torch, pickle and safetensors each raise their own for a file that is not tensors
         raise ModelLoadError(
             f"{path} is not a linear head (tensors 'weight' and 'bias'): {type(error).__name__}: {error}"
