@@ -156,8 +156,11 @@ def flag_reranker(folder: Path, *, length: int) -> Any:
     begin, end = reranker.tokenizer.bos_token_id, reranker.tokenizer.eos_token_id
 
     def prepare_for_model(query: list[int], passage: list[int], *, max_length: int, **_: Any) -> dict[str, list[int]]:
-        ids = [begin, *query, end, end, *passage[: max_length - len(query) - 4], end]
-        return {"input_ids": ids, "attention_mask": [1] * len(ids)}
+        first, second = [begin, *query, end], [end, *passage[: max_length - len(query) - 4], end]
+        pair = {"input_ids": first + second, "attention_mask": [1] * len(first + second)}
+        if "token_type_ids" in reranker.tokenizer.model_input_names:
+            pair["token_type_ids"] = [0] * len(first) + [1] * len(second)
+        return pair
 
     reranker.tokenizer.prepare_for_model = prepare_for_model
     return reranker

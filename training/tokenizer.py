@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.decoders import Metaspace as MetaspaceDecoder
@@ -106,7 +107,13 @@ def save(tokenizer: Tokenizer, folder: Path, max_length: int, *, typed: bool = F
     roles = ("bos", "cls", "eos", "sep", "pad", "unk", "mask")
     tokens = ("<s>", "<s>", "</s>", "</s>", "<pad>", "<unk>", "<mask>")
     names = {f"{role}_token": token for role, token in zip(roles, tokens, strict=True)}
-    config = {**names, "model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
+    config: dict[str, Any] = {
+        **names,
+        "model_max_length": max_length,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    if typed:
+        config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
