@@ -16,9 +16,9 @@ import torch
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-def in_turns(systems: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Run every system once unmeasured, then in turns; return the median seconds of each."""
-    for run in systems.values():
+def in_turns(systems: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = True) -> dict[str, float]:
+    """Run every system in turns, if `warm` once unmeasured before; return the median seconds of each."""
+    for run in systems.values() if warm else ():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(rounds):
