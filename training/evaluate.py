@@ -119,10 +119,11 @@ def main() -> None:
     parser.add_argument(
         "--ask", choices=("query", "heading"), default="query", help="with or without the heading above"
     )
+    parser.add_argument("--precision", default="auto", help="of both models; an ONNX export has its own")
     parser.add_argument("--skip", default="", help="leave out pages whose name starts with this")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    encoder = BgeM3Encoder(arguments.model, device="cpu")
+    encoder = BgeM3Encoder(arguments.model, device="cpu", precision=arguments.precision)
     directions = load_directions(arguments.work, ask=arguments.ask, skip=arguments.skip)
     result: dict[str, Any] = {}
     if arguments.weight is None or arguments.reranker is None:
@@ -131,7 +132,7 @@ def main() -> None:
         tokenizer.no_padding()
         result = report(encoder, tokenizer, directions, late=arguments.late)
     if arguments.reranker is not None:
-        reranker = CrossEncoderReranker(arguments.reranker, device="cpu")
+        reranker = CrossEncoderReranker(arguments.reranker, device="cpu", precision=arguments.precision)
         weight = arguments.weight if arguments.weight is not None else result["dense_weight"]
         result["rerank"] = rerank_report(encoder, reranker, directions, weight, sample=arguments.sample)
     print(json.dumps(result, indent=1))
