@@ -152,7 +152,7 @@ def test_mode_in_the_constructor_or_the_call_is_the_index_mode(retriever: Hybrid
 
 
 def test_candidates_limit_what_each_side_recalls(retriever: HybridRetriever) -> None:
-    question = "how is a worker 限流"  # the best by both sides together is second by dense
+    question = "how does a worker wait?"  # the best by both sides together is second by dense
     [wide] = retriever.invoke(question, k=1)
     [narrow] = retriever.invoke(question, k=1, candidates=1)
     assert wide.id == narrow.id == "queue"

@@ -68,7 +68,7 @@ def test_a_text_gets_the_same_in_any_company(tiny_int8: OnnxM3) -> None:
     alone = [tiny_int8.run([row], multi=True) for row in rows]
     for name in ("dense", "weights", "multi"):
         difference = np.abs(getattr(together, name) - np.concatenate([getattr(out, name) for out in alone]))
-        assert np.mean(difference > 1e-5) < 0.01
+        assert np.mean(difference > 1e-5) < 0.05
         assert difference.max() < 0.01
 
 
