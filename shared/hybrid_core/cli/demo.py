@@ -56,8 +56,8 @@ def run() -> None:
     seconds = time.perf_counter() - start
     console.print(f"{len(questions)} questions in {seconds:.1f} s, imports and model loading included.")
     console.print(
-        "The models are small (7 and 6 MB) and the questions were chosen to show each stage, failures included: this is "
-        "a demonstration, no evaluation."
+        "The models are small (7 and 6 MB) and the questions were chosen to show each stage, failures included: this "
+        "is a demonstration, no evaluation."
     )
 
 
