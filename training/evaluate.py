@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,21 @@ def rerank_report(
     return out
 
 
+def speed(encoder: BgeM3Encoder, reranker: CrossEncoderReranker, directions: list[Direction]) -> dict[str, float]:
+    """Return the median seconds to encode 1,000 sections and to rerank 50."""
+    d = directions[0]
+    texts = (d.documents * 1_000)[:1_000]
+    encode, rerank = [], []
+    for turn in range(5):
+        begin = time.perf_counter()
+        encoder.encode_documents([f"{text} {turn} {i}" for i, text in enumerate(texts)])
+        encode.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        reranker.score(d.queries[turn], texts[50 * turn : 50 * turn + 50])
+        rerank.append(time.perf_counter() - begin)
+    return {"encode_1000": round(float(np.median(encode)), 2), "rerank_50": round(float(np.median(rerank)), 3)}
+
+
 def main() -> None:
     """Print the figures and keep them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -134,6 +150,7 @@ def main() -> None:
     if arguments.reranker is not None:
         reranker = CrossEncoderReranker(arguments.reranker, device="cpu", precision=arguments.precision)
         weight = arguments.weight if arguments.weight is not None else result["dense_weight"]
+        result["seconds"] = speed(encoder, reranker, directions)
         result["rerank"] = rerank_report(encoder, reranker, directions, weight, sample=arguments.sample)
     print(json.dumps(result, indent=1))
     if arguments.output:
