@@ -56,8 +56,8 @@ def documents(folder: Path, layers: int, count: int, arguments: argparse.Namespa
         rows.append(
             [name, f"{tokens / took:,.0f}", f"{seconds[first] / took:.2f}", f"{seconds[fastest] / took:.2f}", share]
         )
-    header = ["", "tokens/s", "against it as it comes", f"against its best ({fastest.rpartition(', ')[2]})",
-              "of the fp32 peak"]  # fmt: skip
+    tried = fastest.rpartition(", ")[2] if best else "tried: this one"
+    header = ["", "tokens/s", "against it as it comes", f"against its best ({tried})", "of the fp32 peak"]
     note = f"{count} texts, {tokens:,} tokens ({tokens / count:.0f} a text), {layers} layers of width 1024, medians of "
     note += f"{arguments.rounds} turns. fp32 matrix-product peak of this machine: {limit / 1e9:,.0f} GFLOP/s."
     return f"{note}\n\n{table(header, rows)}"
