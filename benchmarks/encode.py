@@ -22,8 +22,8 @@ _BATCHES = (4, 8, 16)  # of which the peer's best is taken
 def open_ours(folder: Path, device: str) -> dict[str, BgeM3Encoder]:
     """Return our encoder in every precision that this device has."""
     if device != "cpu":
-        return {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in ("fp32", "fp16", "bf16")}  # type: ignore[arg-type]
-    found = {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in ("fp32", "int8")}  # type: ignore[arg-type]
+        return {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in ("fp32", "fp16", "bf16")}
+    found = {f"ours, {p}": BgeM3Encoder(folder, device=device, precision=p) for p in ("fp32", "int8")}
     return found | {f"ours, ONNX {p}": BgeM3Encoder(exported(folder, p)) for p in ("fp32", "int8")}
 
 
@@ -41,7 +41,7 @@ def documents(folder: Path, layers: int, count: int, arguments: argparse.Namespa
     if best:
         systems |= {f"FlagEmbedding, batch {b}": peer(b) for b in _BATCHES}
     for name, one in ours.items():
-        systems[name] = lambda one=one: one.encode_documents(texts)  # type: ignore[misc]
+        systems[name] = lambda one=one: one.encode_documents(texts)
     flag.encode([QUERY], return_dense=True, return_sparse=True)  # what any first call does once
     for one in ours.values():
         one.encode_documents([QUERY])

@@ -59,7 +59,7 @@ def make(folder: Path, *, layers: int, reranker: bool) -> Path:
 def exported(folder: Path, precision: str) -> Path:
     """Export a checkpoint for ONNX Runtime, or take the export that is there."""
     target = folder.with_name(f"{folder.name}-onnx-{precision}")
-    return target if is_export(target) else export_model(folder, target, precision=precision).folder  # type: ignore[arg-type]
+    return target if is_export(target) else export_model(folder, target, precision=precision).folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,12 +26,12 @@ def open_all(work: Path) -> dict[str, tuple[BgeM3Encoder, CrossEncoderReranker]]
     for precision in ("fp32", "int8"):
         models = [_MODELS / name for name in ("tiny_m3", "tiny_reranker")]
         found[f"torch {precision}"] = (
-            BgeM3Encoder(models[0], device="cpu", precision=precision),  # type: ignore[arg-type]
-            CrossEncoderReranker(models[1], device="cpu", precision=precision),  # type: ignore[arg-type]
+            BgeM3Encoder(models[0], device="cpu", precision=precision),
+            CrossEncoderReranker(models[1], device="cpu", precision=precision),
         )
         paths = [
             export_model(model, work / f"{model.name}-{precision}", precision=precision).folder for model in models
-        ]  # type: ignore[arg-type]
+        ]
         found[f"ONNX {precision}"] = BgeM3Encoder(paths[0]), CrossEncoderReranker(paths[1])
     return found
 

@@ -31,15 +31,15 @@ def main() -> None:
     flag, library = flag_reranker(folder, arguments.device), cross_encoder(folder, arguments.device)
     systems: dict[str, Callable[[], object]] = {}
     for size in _BATCHES:
-        systems[f"FlagReranker, batch {size}"] = lambda b=size: flag.compute_score(pairs, batch_size=b, max_length=1024)  # type: ignore[misc]
-        systems[f"CrossEncoder, batch {size}"] = lambda b=size: library.predict(pairs, batch_size=b)  # type: ignore[misc]
+        systems[f"FlagReranker, batch {size}"] = lambda b=size: flag.compute_score(pairs, batch_size=b, max_length=1024)
+        systems[f"CrossEncoder, batch {size}"] = lambda b=size: library.predict(pairs, batch_size=b)
     precisions = ("fp32", "int8") if arguments.device == "cpu" else ("fp32", "fp16", "bf16")
     for precision in precisions:
-        ours = CrossEncoderReranker(folder, device=arguments.device, precision=precision)  # type: ignore[arg-type]
-        systems[f"ours, {precision}"] = lambda one=ours: one.score(QUERY, texts)  # type: ignore[misc]
+        ours = CrossEncoderReranker(folder, device=arguments.device, precision=precision)
+        systems[f"ours, {precision}"] = lambda one=ours: one.score(QUERY, texts)
     for precision in ("fp32", "int8") if arguments.device == "cpu" else ():
         ours = CrossEncoderReranker(exported(folder, precision))
-        systems[f"ours, ONNX {precision}"] = lambda one=ours: one.score(QUERY, texts)  # type: ignore[misc]
+        systems[f"ours, ONNX {precision}"] = lambda one=ours: one.score(QUERY, texts)
     seconds = in_turns(systems, arguments.rounds)
     best = {
         peer: min((name for name in systems if name.startswith(peer)), key=seconds.__getitem__)

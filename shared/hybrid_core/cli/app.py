@@ -119,6 +119,7 @@ def export(
     """Write a model for ONNX Runtime, which then needs neither torch nor transformers."""
     from ..export.folder import export_model
 
+    # a str as far as typer knows; export_model refuses what is no precision
     made = export_model(model, into, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
     size = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
     use = "BgeM3Encoder" if made.kind == "encoder" else "CrossEncoderReranker"

@@ -35,9 +35,8 @@ _CHUNK = 2_048  # texts that are tokenised and sorted by length together
 _QUERY_CACHE = 128  # encoded queries kept, so that classes sharing an encoder share the pass over one question
 _WAITING = 64  # full passes of queries that may wait; callers beyond them wait for room
 
-_Pass: TypeAlias = tuple[
-    NDArray[np.int64], list[IntArray], Outputs
-]  # positions of texts, their token ids, what came out
+# positions of texts, their token ids, what came out
+_Pass: TypeAlias = tuple[NDArray[np.int64], list[IntArray], Outputs]
 
 
 class BgeM3Encoder:
@@ -60,7 +59,7 @@ class BgeM3Encoder:
 
     Raises:
         ModelLoadError: no such model, or a part of it is missing; a missing head is never filled with random numbers.
-        MissingDependencyError: torch or transformers is not installed.
+        MissingDependencyError: torch, or for an export onnxruntime, is not installed.
         InvalidInputError: an argument is out of range.
 
     Example:
@@ -154,7 +153,7 @@ class BgeM3Encoder:
         Args:
             texts: strings, the empty one included.
             multi: also return multi-vectors.
-            show_progress: draw a progress bar over the tokens.
+            show_progress: draw a progress bar over the texts.
 
         Returns:
             An Encoding with one row a text, in the order given.
@@ -172,19 +171,19 @@ class BgeM3Encoder:
         so that one question asked through several classes costs one pass.
         """
         texts, known, missing = self._recall(texts, multi)
-        if len(missing) > _QUERY_CACHE:
-            known |= self._keep(missing, self._encode(missing, self._query, multi, False))
-        elif missing:
-            known |= self._keep(missing, self._queue.call(self._job(missing, multi)))
-        return self._gather(texts, known, multi)
+        if not missing or len(missing) > _QUERY_CACHE:
+            fresh = self._encode(missing, self._query, multi, False)
+        else:
+            fresh = self._queue.call(self._job(missing, multi))
+        return self._gather(texts, known, missing, fresh, multi)
 
     async def aencode_queries(self, texts: Sequence[str], *, multi: bool = False) -> Encoding:
         """As `encode_queries`, for an event loop: tasks share forward passes, and the loop is never blocked."""
         texts, known, missing = self._recall(texts, multi)
+        parts = [self._encode([], self._query, multi, False)]
         for at in range(0, len(missing), _QUERY_CACHE):
-            some = missing[at : at + _QUERY_CACHE]
-            known |= self._keep(some, await self._queue.acall(self._job(some, multi)))
-        return self._gather(texts, known, multi)
+            parts.append(await self._queue.acall(self._job(missing[at : at + _QUERY_CACHE], multi)))
+        return self._gather(texts, known, missing, Encoding.join(parts, multi=multi), multi)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Return the tokenizer's strings for vocabulary ids; "▁" marks the start of a word."""
@@ -207,15 +206,15 @@ class BgeM3Encoder:
                 known[text] = kept
         return checked, known, missing
 
-    def _keep(self, texts: list[str], encoding: Encoding) -> dict[str, Encoding]:
-        rows = {text: one_row(encoding, i) for i, text in enumerate(texts)}
-        for text in texts[-_QUERY_CACHE:]:
-            self._cache.put(self._cache_key(text), rows[text])
-        return rows
-
-    def _gather(self, texts: list[str], known: dict[str, Encoding], multi: bool) -> Encoding:
-        if not texts:
-            return self._encode([], self._query, multi, False)
+    def _gather(
+        self, texts: list[str], known: dict[str, Encoding], missing: list[str], fresh: Encoding, multi: bool
+    ) -> Encoding:
+        """Remember the last of what is fresh, and put it and what was known into the order of the texts."""
+        for i in range(max(0, len(missing) - _QUERY_CACHE), len(missing)):
+            self._cache.put(self._cache_key(missing[i]), one_row(fresh, i))
+        if len(missing) == len(texts):  # no repeats and nothing known: row by row would cost as much as the model
+            return fresh if multi else replace(fresh, multi=None)
+        known |= {text: fresh.rows([i]) for i, text in enumerate(missing)}
         return Encoding.join([known[text] for text in texts], multi=multi)
 
     def _cache_key(self, text: str) -> QueryKey:

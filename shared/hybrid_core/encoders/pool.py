@@ -70,7 +70,7 @@ class WorkerPool:
             for worker in self._workers:
                 worker.start()
             fingerprints: list[Fingerprint] = [worker.first_word() for worker in self._workers]
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no process is left behind
             self.close()
             raise
         self._fingerprint = fingerprints[0]
@@ -186,7 +186,7 @@ class WorkerPool:
             if call.positions:
                 error.args = (in_the_whole(str(error), call.positions),)
             return error
-        except BaseException as error:
+        except BaseException as error:  # raised by the caller, in the caller's thread
             return error
 
     def _restart(self, worker: Worker) -> None:

@@ -76,7 +76,7 @@ class Worker:
         self._process = _SPAWN.Process(target=_serve, args=(theirs, *self._plan), name=self.name, daemon=True)
         try:
             self._process.start()
-        except Exception as error:
+        except Exception as error:  # spawning and pickling raise their own
             self._process = None
             ours.close()
             if "bootstrapping" in str(error):
@@ -179,7 +179,7 @@ def _serve(connection: Connection, spec: Spec, device: str, threads: int | None)
             if threads is not None and "torch" in sys.modules:  # a script may have loaded it before
                 sys.modules["torch"].set_num_threads(threads)
             answer: _Done | _Failed = _Done(encoder.fingerprint)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the parent raises it
             connection.send(_failed(error))
             return
         connection.send(answer)
@@ -187,7 +187,7 @@ def _serve(connection: Connection, spec: Spec, device: str, threads: int | None)
             method, argument, options = connection.recv()
             try:
                 answer = _Done(getattr(encoder, method)(argument, **options))
-            except Exception as error:
+            except Exception as error:  # the same: the process lives on
                 answer = _failed(error)
             connection.send(answer)
 

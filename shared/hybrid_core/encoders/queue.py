@@ -146,7 +146,7 @@ class BatchingQueue(Generic[Job, Result]):
         if inside is not None:
             try:
                 inside.wait()
-            except BaseException:
+            except BaseException:  # Ctrl-C while waiting
                 ticket.cancel()
                 raise
         return ticket

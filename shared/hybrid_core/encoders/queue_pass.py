@@ -38,7 +38,7 @@ def _attempt(run: Run[Job, Result], jobs: list[Job], name: str, outcomes: list[O
     try:
         outcomes += [Success(result) for result in run_jobs(run, jobs, name)]
         return
-    except BaseException as error:
+    except BaseException as error:  # kept for the callers: this thread serves others
         hopeless = isinstance(error, MemoryError) or not isinstance(error, Exception)
         if len(jobs) == 1 or hopeless:
             outcomes += [Failure(error)] * len(jobs)
