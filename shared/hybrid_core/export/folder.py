@@ -102,7 +102,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists():
         return
     if not overwrite:
-        raise InvalidInputError(f"{target} exists already; choose another folder, or pass overwrite=True")
+        raise InvalidInputError(f"{target} exists already; choose another folder, or pass overwrite=True (command line: --overwrite)")
     if not (target / ONNX / RECORD).is_file():
         raise InvalidInputError(f"{target} is no export (it has no {ONNX}/{RECORD}), so it is not replaced")
 
