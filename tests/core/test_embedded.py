@@ -174,9 +174,9 @@ def test_a_newer_format_is_refused(written: Path) -> None:
     """Fault 31, the other way round: an older release says that it is too old."""
     database = sqlite3.connect(written / "passages.sqlite3")
     with database:
-        database.execute("UPDATE info SET value = '2' WHERE key = 'format'")
+        database.execute("UPDATE info SET value = '3' WHERE key = 'format'")
     database.close()
-    with pytest.raises(StorageError, match="format 2, this release reads 1; upgrade"):
+    with pytest.raises(StorageError, match="format 3, this release reads 2; upgrade"):
         EmbeddedStore(written, FINGERPRINT)
 
 

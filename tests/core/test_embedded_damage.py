@@ -16,7 +16,7 @@ POINTERS = {
     "garbage": "{not json",
     "a list": "[]",
     "another object": '{"a": 1}',
-    "a folder that is not there": '{"folder": "dense-9", "token": "t", "applied": 6000, "digests": {}}',
+    "a folder that is not there": '{"folder": "dense-9", "token": "t", "rows": 6000, "deletions": 0, "dead": 0, "digests": {}}',
 }
 
 
@@ -29,7 +29,7 @@ def assert_exact_until_rebuilt(folder: Path) -> None:
     store = EmbeddedStore(folder, MODEL)
     assert_exact(store, truth())
     assert store.optimize() == ROWS  # from the vectors of the truth: this store has no encoder
-    assert store._dense.applied == ROWS
+    assert store._dense.rows == ROWS
     assert recall(store, truth()) >= 0.95
     assert store._dense._collection.count() == ROWS
     store.close()
@@ -41,7 +41,7 @@ def test_a_pointer_that_says_nothing(folded_index: Path, content: str) -> None:
     """Fault 3: a derived file damaged."""
     (folded_index / "dense.json").write_text(content, encoding="utf-8")
     store = EmbeddedStore(folded_index, MODEL)
-    assert store._dense.applied == 0
+    assert store._dense.rows == 0
     assert_exact(store, truth())
     store.close()
 

@@ -27,7 +27,7 @@ def test_a_fold_makes_a_chroma_collection_of_all_rows(store: EmbeddedStore, fold
     assert any(name.endswith("data_level0.bin") for name in state["digests"])
     store.search_dense(QUERIES[0], 1)
     assert store._dense._collection.count() == ROWS
-    assert store._rows.tail_start == ROWS  # their vectors are not held in memory
+    assert store._dense.rows == ROWS
 
 
 def test_telemetry_is_off(store: EmbeddedStore) -> None:
@@ -116,7 +116,7 @@ def test_an_object_that_missed_anothers_fold_can_fold_next(store: EmbeddedStore,
     other.close()
     write(store, range(ROWS + 25, ROWS + 50), QUERIES[25:])
     store.optimize()
-    assert store._dense.applied > ROWS + 25
+    assert store._dense.rows > ROWS + 25
     assert recall(store, truth({f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)})) >= 0.95
 
 

@@ -1,7 +1,9 @@
-"""The SQLite connection: durable settings, transactions, and SQLite's errors as ours."""
+"""SQLite connections: durable settings, transactions, and SQLite's errors as ours."""
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +12,15 @@ from typing import Any
 
 from ...errors import IndexCorruptError, IndexLockedError, StorageError, StorageFullError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PAGE = 8_192  # a row of sparse weights has some 800 bytes: of 4,096 an eighth would stay empty
+
 
 class Database:
     """One connection to one file; the caller sees to it that one thread at a time uses it.
 
     Args:
-        path: the file; it and its folder are made if missing.
+        path: the file; it and its folder are made if missing. Where they cannot be written to it is only read.
         schema: SQL that makes the tables that are not there.
 
     Raises:
@@ -26,22 +31,45 @@ class Database:
         self._path = path
         with self.errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=5, check_same_thread=False, isolation_level=None)
+            self.read_only = _only_readable(path)
+            self._connection = connect(path)
             try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut too
-                self._connection.executescript(schema)
+                if not self.read_only:
+                    self._connection.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
+                    self._connection.execute("PRAGMA journal_mode = WAL")
+                    self._connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut too
+                    self._connection.executescript(schema)
             except BaseException:
                 self._connection.close()
                 raise
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement; call it inside `errors` or `transaction`."""
+        """Run one statement; call it inside `errors`, `reading` or `transaction`."""
         return self._connection.execute(sql, parameters)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each row."""
         self._connection.executemany(sql, rows)
+
+    def select(self, sql: str, keys: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Run a query with `IN ({})` over any number of keys."""
+        rows = []
+        for start in range(0, len(keys), 500):  # every SQLite build allows 999 parameters
+            part = keys[start : start + 500]
+            rows += self._connection.execute(sql.format(",".join("?" * len(part))), part).fetchall()
+        return rows
+
+    def copy_to(self, path: Path) -> None:
+        """Write the whole database, as of now, to a new file, and have it on disk."""
+        with self.errors():
+            target = sqlite3.connect(path)
+            try:
+                self._connection.backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")  # one file, whatever opens it next
+            finally:
+                target.close()
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Close the connection."""
@@ -61,8 +89,21 @@ class Database:
                 raise
 
     @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Show what is read inside as it was at one moment; may be nested."""
+        with self.errors():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
+        """Turn SQLite's errors, and the system's, into ours."""
         try:
             yield
         except sqlite3.ProgrammingError as error:
@@ -74,17 +115,38 @@ class Database:
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
+            if error.errno in _FULL:
+                raise self._full() from error
             raise StorageError(f"{self._path.parent}: {error}") from error
+
+    def _full(self) -> StorageFullError:
+        return StorageFullError(f"no space left in {self._path.parent}; nothing of this call was written")
 
     def _translated(self, error: sqlite3.Error) -> StorageError:
         match getattr(error, "sqlite_errorcode", 0) & 0xFF:
             case sqlite3.SQLITE_FULL:
-                return StorageFullError(f"no space left for {self._path}; nothing of this call was written")
+                return self._full()
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return IndexLockedError(f"{self._path} is locked by another process: {error}")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return IndexCorruptError(
                     f"{self._path} is damaged ({error}); restore it from a backup, or delete the folder and index again"
                 )
+            case sqlite3.SQLITE_READONLY:
+                return StorageError(f"{self._path.parent} cannot be written to: {error}")
             case _:
                 return StorageError(f"{self._path}: {error}")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file; in a place that cannot be written to without the files that SQLite shares its log by."""
+    target = path.absolute().as_uri()
+    if _only_readable(path):
+        log = path.with_name(path.name + "-wal")
+        # a log with something in it belongs to a process that may write, and that made those files
+        target += "?mode=ro" if log.exists() and log.stat().st_size else "?immutable=1"
+    return sqlite3.connect(target, uri=True, timeout=5, check_same_thread=False, isolation_level=None)
+
+
+def _only_readable(path: Path) -> bool:
+    return path.exists() and not (os.access(path.parent, os.W_OK) and os.access(path, os.W_OK))

@@ -1,67 +1,73 @@
-"""The embedded store: the ledger is the truth, the two views answer searches, this joins them."""
+"""The embedded store: the ledger is the truth, three views answer searches, this joins them."""
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...errors import HybridError, StorageError
 from ...filters import Filter
-from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
-from ..scoring import (
-    best,
-    dense_candidates,
-    exact_dense_scores,
-    inverse_document_frequency,
-    sparse_matrix,
-    text_hash,
-    weighed,
-)
-from .dense_view import DenseView
-from .ledger import Ledger
+from ...types import DenseType, Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from ..scoring import sparse_matrix, text_hash
+from .backup import copy_folder
+from .dense_build import build
+from .dense_view import DenseView, ViewState
+from .folding import BackgroundFold, build_apart
+from .ledger import Ledger, State
 from .metadata_view import MetadataView
 from .rows import Rows
+from .snapshot import Snapshot
 from .sparse_view import SparseView
 
-_EXACT_ROWS = 5_000  # up to this many allowed rows, reading their vectors is cheaper than asking HNSW
+logger = logging.getLogger(__name__)
+
+_TAIL = 20_000  # new passages, or a quarter, that are folded in without being asked to
+_UNSAVED = 2_000  # passages whose postings are built anew at every opening rather than written to a file
 
 
 class EmbeddedStore:
     """Passages in a folder, searched in this process; see `Store` for the methods.
 
     A write is on disk when the call returns. One object at a time writes, from its first write until `close`; any
-    number read, in this and other processes, and each search sees the newest commit.
+    number read, in this and other processes, and each search sees the newest commit. Searches do not wait for writes.
 
-    New rows are searched exactly, one by one, which is fast up to some ten thousand; `optimize()` folds them into an
-    HNSW index (Chroma) for more.
+    New passages are searched exactly, one by one, which is fast up to some ten thousand; more than that are folded into
+    an HNSW index (Chroma) in the background once writes have ceased for two seconds, or at once by `optimize()`.
 
     Args:
         folder: the index folder; made if missing.
         fingerprint: of the encoder in use.
+        dense_dtype: how dense vectors are kept, "float32" or "float16" (half the size, rounded to about three digits);
+            None takes what the index has, float32 of a new one.
 
     Raises:
         ModelMismatchError: the folder holds vectors of another model.
+        InvalidInputError: it keeps its vectors in another type.
         IndexCorruptError, StorageError: the folder cannot be used.
     """
 
-    def __init__(self, folder: str | Path, fingerprint: Fingerprint) -> None:
+    def __init__(self, folder: str | Path, fingerprint: Fingerprint, *, dense_dtype: DenseType | None = None) -> None:
         self._folder = Path(folder)
-        self._ledger = Ledger(self._folder, fingerprint)
+        self._fingerprint = fingerprint
+        self._process = os.getpid()
+        self._ledger = Ledger(self._folder, fingerprint, dense_dtype)
         self._dense = DenseView(self._folder)
-        self._follow_view()
-        self._sparse = SparseView()
-        self._rows = Rows(fingerprint.dimension)
-        self._metadata = MetadataView(self._ledger, self._rows)
-        self._vocabulary = fingerprint.vocabulary
-        self._weighting = fingerprint.sparse_weighting
-        self._lock = threading.RLock()
-        self._applied = 0  # the last sequence number this object has read
+        self._reading = threading.RLock()  # what is in memory, and the connection that reads
+        self._writing = threading.RLock()  # taken before `_reading` where both are
+        self._folding = threading.Lock()  # taken before both
+        self._background = BackgroundFold(self._fold_in_background)
         self._version = -1
+        self._view: str | None = None  # the dense view that the truth says is its own
+        self._state = State()
         self._closed = False
-        self._refresh()
+        with self._reading:
+            self._refresh()
 
     def __repr__(self) -> str:
         return f"EmbeddedStore({str(self._folder)!r})"
@@ -69,175 +75,211 @@ class EmbeddedStore:
     @property
     def sparse_weighting(self) -> SparseWeighting:
         """Whether queries are multiplied by inverse document frequencies."""
-        return self._weighting
+        return self._fingerprint.sparse_weighting
 
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages in one transaction, replacing those with the same id."""
         if not passages:
             return
-        with self._lock:
+        with self._own(self._writing):
             self._ledger.write(passages, encoding)
-            self._read_changes()
+            with self._reading:
+                self._refresh()
+            if self._fold_is_due():
+                self._background.wake()
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete passages in one transaction; return how many were there."""
         if not ids:
             return 0
-        with self._lock:
-            removed = self._ledger.delete(ids)
-            self._read_changes()
-            return removed
+        with self._own(self._writing):
+            return self._ledger.delete(ids)
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return the passages that are there, by id."""
-        with self._lock:
+        with self._own(self._reading):
             return self._ledger.get(ids)
 
     def ids(self, filter: Filter | None = None) -> list[str]:
         """Return the ids of all passages that satisfy the filter, oldest write first."""
-        with self._lock:
-            self._refresh()
-            return [self._rows.ids[slot] for slot in np.flatnonzero(self._allowed(filter))]
+        now = self._now(filter)
+        return [now.ids[place] for place in np.flatnonzero(now.allowed).tolist()]
 
     def count(self) -> int:
         """Return the number of passages."""
-        with self._lock:
+        with self._own(self._reading):
             return self._ledger.count()
 
     def encodings(self, texts: Sequence[str]) -> tuple[list[int], Encoding | None]:
         """Return the positions of texts already here, and their vectors."""
-        with self._lock:
-            hashes = [text_hash(text) for text in texts]
+        hashes = [text_hash(text) for text in texts]
+        with self._own(self._reading), self._ledger.reading():
             known = self._ledger.vectors_of_texts(list(dict.fromkeys(hashes)))
+            if not known:
+                return [], None
+            self._refresh()
+            rows = self._vectors.rows(self._state.rows)
         found = [i for i, hash_ in enumerate(hashes) if hash_ in known]
-        if not found:
-            return [], None
-        dense = np.stack([known[hashes[i]][0] for i in found])
-        return found, Encoding(dense, sparse_matrix([known[hashes[i]][1] for i in found], self._vocabulary))
+        dense = rows[[known[hashes[i]][0] for i in found]].astype(np.float32)
+        sparse = sparse_matrix([known[hashes[i]][1] for i in found], self._fingerprint.vocabulary)
+        return found, Encoding(dense, sparse)
 
     def sparse_vectors(self, ids: Sequence[str]) -> dict[str, SparseVector]:
         """Return the sparse vectors of the passages that are there, by id."""
-        with self._lock:
+        with self._own(self._reading):
             return self._ledger.sparse_vectors(ids)
 
     def search_dense(self, vector: FloatArray, k: int, filter: Filter | None = None) -> list[Scored]:
-        """Search the folded rows by HNSW and the others exactly; all of them exactly where few are allowed."""
-        if k <= 0:
-            return []
-        with self._lock:
-            self._refresh()
-            self._follow_view()
-            allowed = self._allowed(filter)
-            tail = dense_candidates(self._rows.tail_scores(vector, allowed), k) + self._rows.tail_start
-            folded = np.flatnonzero(allowed[: self._rows.tail_start])
-            if len(folded) > max(_EXACT_ROWS, 2 * k) and self._dense.applied >= self._rows.folded_upto():
-                folded = self._search_folded(vector, k, folded, restricted=filter is not None)
-            slots = np.unique(np.concatenate([folded, tail]))
-            if not len(slots):
-                return []
-            return best(exact_dense_scores(self._vectors(slots), vector), k, self._rows.ids.__getitem__, slots)
+        """Search the folded passages by HNSW and the others exactly; all of them exactly where few are allowed."""
+        return self._now(filter).search_dense(vector, k) if k > 0 else []
 
     def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
         """Search the inverted index."""
         if k <= 0:
             return []
-        with self._lock:
-            self._refresh()
-            slots, scores = self._sparse.search(self._weighed(vector), k, self._allowed(filter))
-            return best(scores, k, self._rows.ids.__getitem__, slots)
+        now = self._now(filter)
+        return now.search_sparse(self._weighed(vector, now), k)
 
     def weigh(self, vector: SparseVector) -> SparseVector:
         """Return a query with the weights that it is scored with here."""
-        with self._lock:
-            self._refresh()
-            return self._weighed(vector)
+        return self._weighed(vector, self._now(None))
 
     def optimize(self, progress: Callable[[int], object] | None = None) -> int:
-        """Fold new rows into the HNSW index, so that dense search stays fast as the index grows.
+        """Fold new passages into the HNSW index, so that dense search stays fast as the index grows.
 
         Args:
-            progress: called with the number of rows added, after each batch.
+            progress: called with the number of passages added, after each batch.
 
         Returns:
-            The number of rows folded in.
+            The number of passages folded in.
         """
-        with self._lock:
+        with self._own(self._folding):
             self._ledger.lock()
-            self._refresh()
-            self._follow_view()
-            self._dense.drop_if_damaged()
-            rows, removed, upto = self._ledger.changes(self._dense.applied)
-            if not rows and not removed:
-                return 0
-            token = self._dense.fold(rows, removed, upto, progress)
-            self._ledger.set_info("dense_view", token)
-            self._dense.switch()
-            self._rows.drop_tail(upto)
-            return len(rows)
+            made = build(self._folder, self._fingerprint, progress)
+            if made is not None:
+                self._switch(made[0])
+            with self._writing:
+                self._save_postings(least=1)
+            return made[1] if made else 0
+
+    def compact(self) -> int:
+        """Give back the space of deleted and replaced passages; return how many there were.
+
+        The views are built anew: the sparse one at once, the dense one by the next fold.
+        """
+        with self._own(self._folding), self._writing:
+            gaps = self._ledger.compact()
+            if gaps:
+                self._dense.discard()
+                self._save_postings(least=1)
+            return gaps
+
+    def backup(self, folder: str | Path) -> int:
+        """Copy the index, as of now, to a new folder, which opens anywhere; return the number of passages in it.
+
+        Others may read and write meanwhile. The folder appears when it is whole.
+
+        Raises:
+            StorageError: there is something at that path already, or it cannot be written.
+            IndexCorruptError: the index is damaged; nothing is left at that path.
+        """
+        with self._own(self._folding):  # the views stay as they are meanwhile
+            return copy_folder(self._folder, self._fingerprint, Path(folder))
 
     def close(self) -> None:
         """Let go of files, and let the next writer in."""
-        with self._lock:
-            if not self._closed:
+        if self._process != os.getpid():
+            return
+        self._background.stop()
+        with self._folding, self._writing, self._reading:
+            if self._closed:
+                return
+            try:
+                if self._ledger.writing:
+                    self._save_postings(least=_UNSAVED)
+            except HybridError as error:  # what is in the views is in the truth too
+                logger.warning("the sparse view in %s was not written: %s", self._folder, error)
+            finally:
                 self._closed = True
                 self._dense.close()
                 self._ledger.close()
 
-    def _weighed(self, vector: SparseVector) -> SparseVector:
-        if self._weighting == "plain" or vector.raw is not None:
-            return vector
-        n, df = self._sparse.frequencies(vector.indices, self._rows.alive())
-        return weighed(vector, inverse_document_frequency(n, df))
+    @contextmanager
+    def _own(self, lock: threading.Lock | threading.RLock) -> Iterator[None]:
+        """Take a lock, in the process that the store was opened in: a fork has copies of locks that nobody releases."""
+        if self._process != os.getpid():
+            raise StorageError(f"{self._folder} was opened before a fork; open it again in the new process")
+        with lock:
+            if self._closed:
+                raise StorageError(f"{self._folder} has been closed; open it again")
+            yield
+
+    def _now(self, filter: Filter | None) -> Snapshot:
+        """Return the newest commit as searches need it, which needs no lock from then on.
+
+        The filter is evaluated once a query, in the truth; both sides get the same places.
+        """
+        with self._own(self._reading), self._ledger.reading():
+            self._refresh()
+            self._dense.follow(self._view)
+            alive = self._rows.alive
+            allowed = alive if filter is None else self._metadata.mask(filter, self._state) & alive
+            vectors, postings = self._vectors.rows(self._state.rows), self._sparse.postings()
+            dense, tail = self._dense, self._dense.rows
+            return Snapshot(self._rows.ids, alive, allowed, vectors, postings, dense, self._view, tail)
 
     def _refresh(self) -> None:
-        """See what other processes have committed."""
+        """Bring what is in memory up to the newest commit, this object's own or another process's."""
         version = self._ledger.version()
-        if version != self._version:
-            self._version = version
-            self._read_changes()
+        if version == self._version:
+            return
+        with self._ledger.reading():
+            state = self._ledger.state()
+            if state.vectors != self._state.vectors:
+                self._begin(state)
+            places, ids = self._ledger.rows(len(self._rows.ids))
+            self._rows.append(state.rows, places, ids)
+            self._rows.remove(self._ledger.removed(self._state.deletions))
+            self._sparse.append(state.rows, self._ledger.sparse_rows(self._sparse.rows, state.rows))
+            self._view = self._ledger.info("dense_view")
+            self._state, self._version = state, version
 
-    def _follow_view(self) -> None:
-        """Take the newest dense view, if it is this truth's own: one beside a restored backup may not be."""
-        self._dense.refresh()
-        if self._dense.token is not None and self._dense.token != self._ledger.info("dense_view"):
-            self._dense.drop()
+    def _begin(self, state: State) -> None:
+        """Start with nothing in memory: at opening, and where places were given anew."""
+        self._vectors = self._ledger.vectors(state.vectors)
+        self._rows = Rows()
+        self._metadata = MetadataView(self._ledger)
+        self._sparse = SparseView(self._folder, self._ledger.info("sparse_view"))
+        self._state = State(state.vectors, 0, state.deletions)  # those who went before are not among the rows
 
-    def _read_changes(self) -> None:
-        """Bring the views up to the newest row: the same way for our own writes and for others'."""
-        changes, removed, newest = self._ledger.changes(self._applied)
-        self._sparse.append(len(self._rows.ids), [change.sparse for change in changes])
-        self._rows.append(changes, keep_after=self._dense.applied)
-        self._rows.remove(removed)
-        self._applied = newest
+    def _weighed(self, vector: SparseVector, now: Snapshot) -> SparseVector:
+        return vector if self.sparse_weighting == "plain" or vector.raw is not None else now.weighed(vector)
 
-    def _allowed(self, filter: Filter | None) -> NDArray[np.bool_]:
-        """Evaluate the filter once a query, in the truth; both sides get the same rows."""
-        if filter is None:
-            return self._rows.alive()
-        return self._metadata.mask(filter, self._applied) & self._rows.alive()
+    def _fold_is_due(self) -> bool:
+        return self._state.rows - self._dense.rows > max(_TAIL, self._dense.rows // 4)
 
-    def _search_folded(
-        self, vector: FloatArray, k: int, allowed: NDArray[np.int64], *, restricted: bool
-    ) -> NDArray[np.int64]:
-        """Ask HNSW for k rows that are still there, more of them each time too few come back."""
-        seqs, alive = self._rows.seqs(), self._rows.alive()
-        wanted = k
-        while True:
-            found = self._dense.search(vector, wanted, seqs[allowed].tolist() if restricted else None)
-            if found is None:
-                return allowed
-            slots = self._rows.slots(found)
-            slots = slots[alive[slots]]
-            if len(slots) >= k:
-                return slots
-            if wanted >= len(allowed):  # HNSW does not always reach every row
-                return allowed
-            wanted = min(4 * wanted, len(allowed))
+    def _fold_in_background(self, stop: threading.Event) -> None:
+        """Fold in another process, unless another thread has just done so."""
+        with self._own(self._folding):
+            if self._fold_is_due():
+                made = build_apart(self._folder, stop)
+                if made is not None:
+                    self._switch(made)
 
-    def _vectors(self, slots: NDArray[np.int64]) -> FloatArray:
-        """Return the vectors (n, d) of ascending slots: the folded ones from the truth, the others from memory."""
-        start = int(np.searchsorted(slots, self._rows.tail_start))
-        seqs = self._rows.seqs()[slots[:start]].tolist()
-        read = self._ledger.dense_rows(seqs)
-        tail: FloatArray = self._rows.tail(slots[start:])
-        return np.concatenate([np.stack([read[seq] for seq in seqs]), tail]) if seqs else tail
+    def _switch(self, made: ViewState) -> None:
+        with self._writing:
+            self._ledger.set_info("dense_view", made.token)
+            self._dense.switch(made)
+
+    def _save_postings(self, least: int) -> None:
+        """Put the sparse view into files, if so many passages are not in them yet."""
+        with self._reading, self._ledger.reading():
+            self._refresh()
+            if self._sparse.rows - self._sparse.saved < least:
+                return
+            try:
+                token = self._sparse.save()
+            except OSError as error:
+                raise StorageError(f"the sparse view in {self._folder} could not be written: {error}") from error
+        self._ledger.set_info("sparse_view", token)
+        self._sparse.switch()

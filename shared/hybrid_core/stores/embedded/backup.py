@@ -1,0 +1,49 @@
+"""A copy of an index while it is in use."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+from pathlib import Path
+
+from ...errors import StorageError
+from ...types import Fingerprint
+from .dense_view import copy_view
+from .ledger import Ledger
+from .sparse_view import SparseView
+
+logger = logging.getLogger(__name__)
+
+
+def copy_folder(folder: Path, fingerprint: Fingerprint, target: Path) -> int:
+    """Copy the truth, and the views where they are the truth's own; return the number of passages.
+
+    Raises:
+        StorageError: there is something at the target, or it cannot be written.
+        IndexCorruptError: the truth is damaged.
+    """
+    if target.exists():
+        raise StorageError(f"{target} exists already; choose another path for the backup")
+    ledger = Ledger(folder, fingerprint)
+    beside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    try:
+        beside.mkdir(parents=True)
+        ledger.copy_to(beside)
+        try:
+            copy_view(folder, ledger.info("dense_view"), beside)
+            SparseView.copy(folder, beside)
+        except OSError as error:  # another process has just replaced one; the copy builds its own
+            logger.warning("the backup of %s goes without its views: %s", folder, error)
+        copy = Ledger(beside, fingerprint)
+        count = copy.count()
+        copy.close()
+        beside.rename(target)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"the backup {target} could not be written: {error}") from error
+    finally:
+        ledger.close()
+    return count

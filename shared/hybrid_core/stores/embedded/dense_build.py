@@ -1,0 +1,133 @@
+"""Building the dense view: the newest one with newer passages added, in a folder that nothing points to yet.
+
+It needs the index folder only, so that it also runs in a process of its own: while Chroma adds vectors it lets no other
+thread of its process run, for seconds at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import StorageError
+from ...types import Fingerprint
+from .dense_view import COLLECTION, ViewState, check_files, copy_files, digests_of, open_client, read_state, sweep
+from .ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 2_000
+_WORN = 0.3  # of the rows in an HNSW index; more dead ones than that and it is built from nothing
+
+
+def build(
+    folder: Path, fingerprint: Fingerprint, progress: Callable[[int], object] | None = None
+) -> tuple[ViewState, int] | None:
+    """Write a view that knows every passage there is now; searches and writes may go on meanwhile.
+
+    Args:
+        folder: the index folder. The caller is its writer, and changes neither the view nor places meanwhile.
+        fingerprint: of its encoder.
+        progress: called with the number of passages added, after each batch.
+
+    Returns:
+        The view, for `DenseView.switch`, and the number of passages added; None if nothing has changed.
+
+    Raises:
+        IndexCorruptError: the vectors are not as they were written.
+        StorageError: the view cannot be written.
+    """
+    ledger = Ledger(folder, fingerprint)
+    try:
+        old = read_state(folder, ledger.info("dense_view"))
+        sweep(folder, keep=old.folder if old else None)
+        if old and old.dead > _WORN * old.rows:
+            old = None
+        try:
+            return _write(ledger, old, folder, progress)
+        except StorageError:
+            raise
+        except Exception as error:  # Chroma raises many kinds
+            raise StorageError(f"the dense view in {folder} could not be written: {error}") from error
+    finally:
+        ledger.close()
+
+
+def _write(
+    ledger: Ledger, old: ViewState | None, folder: Path, progress: Callable[[int], object] | None
+) -> tuple[ViewState, int] | None:
+    target = _new_target(folder)
+    client = _open_copy(folder, old, target) if old else None
+    if client is None:  # under a name of its own: Chroma remembers the other
+        old, target = None, _new_target(folder)
+        client = open_client(target)
+    made = None
+    try:
+        start, known = (old.rows, old.deletions) if old else (0, 0)
+        with ledger.reading():
+            state = ledger.state()
+            places, _ = ledger.rows(start)
+            removed, blocks = ledger.removed(known), ledger.blocks(start)
+        gone = [str(place) for place in removed.tolist() if place < start]
+        if not len(places) and not len(removed):
+            return None
+        file = ledger.vectors(state.vectors)
+        for block in blocks:
+            file.check(*block)
+        vectors = file.rows(state.rows)
+        collection = client.get_or_create_collection(
+            COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "ip"}}
+        )
+        batch = min(_BATCH, client.get_max_batch_size())
+        for at in range(0, len(gone), batch):
+            collection.delete(ids=gone[at : at + batch])
+        for at in range(0, len(places), batch):
+            part = places[at : at + batch]
+            collection.add(ids=[str(place) for place in part], embeddings=vectors[part].astype(np.float32, copy=False))
+            if progress:
+                progress(len(part))
+        client.close()
+        digests = digests_of(target)
+        _sync(target)
+        dead = (old.dead if old else 0) + len(gone)
+        made = ViewState(target.name, target.name, state.rows, state.deletions, dead, digests)
+        return made, len(places)
+    finally:
+        client.close()
+        if made is None:
+            shutil.rmtree(target, ignore_errors=True)
+
+
+def _open_copy(folder: Path, old: ViewState, target: Path) -> Any:
+    """Return the client of a copy of the view in use; None if the view is damaged."""
+    client = None
+    try:
+        check_files(folder / old.folder, old)
+        copy_files(folder / old.folder, target)
+        client = open_client(target)
+        client.get_collection(COLLECTION, embedding_function=None)
+        return client
+    except Exception as error:  # Chroma and SQLite raise many kinds for a damaged folder
+        logger.warning("the dense view in %s is damaged and is built anew: %s", folder, error)
+        if client is not None:
+            client.close()
+        shutil.rmtree(target, ignore_errors=True)
+        return None
+
+
+def _new_target(folder: Path) -> Path:
+    return folder / f"dense-{secrets.token_hex(8)}"
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
