@@ -12,13 +12,16 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.ingestion import run_transformations
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBundle, TransformComponent
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
+from hybrid_core.cancellation import finish
 from hybrid_core.encoders.base import Encoder
 from hybrid_core.fusion import Fusion
 from hybrid_core.pipeline import HybridIndex
 from hybrid_core.rerankers.base import Reranker
 from hybrid_core.types import Mode
 
+from .filters import to_filter
 from .nodes import to_node, to_passage
 
 
@@ -32,7 +35,8 @@ class HybridRetriever(BaseRetriever):
         index: an open HybridIndex.
         k: how many nodes to return.
         candidates: how many passages each side recalls.
-        filter: only passages whose metadata satisfies it; a filter object or its dict form.
+        filter: only passages whose metadata satisfies it; LlamaIndex's MetadataFilters (see
+            `llamaindex_hybrid.filters.to_filter`), a filter object of the core or its dict form.
         mode: "hybrid", "dense" or "sparse".
         callback_manager: as in every LlamaIndex retriever.
 
@@ -108,11 +112,13 @@ class HybridRetriever(BaseRetriever):
         return self.index.upsert([to_passage(node) for node in nodes])
 
     async def aadd_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
-        """As `add_nodes`, in a thread."""
-        return await asyncio.to_thread(self.add_nodes, nodes)
+        """As `add_nodes`, in a thread; a task that is cancelled learns of it once that has ended."""
+        return await finish(self.add_nodes, nodes)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        hits = self.index.search(query_bundle.query_str, self.k, self.candidates, self.filter, self.mode)
+        theirs = isinstance(self.filter, (MetadataFilters, MetadataFilter))
+        expression = to_filter(self.filter) if theirs else self.filter
+        hits = self.index.search(query_bundle.query_str, self.k, self.candidates, expression, self.mode)
         return [to_node(hit) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

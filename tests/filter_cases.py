@@ -1,4 +1,4 @@
-"""Filters and metadata at random: few keys and few values, so that they meet."""
+"""Filters and metadata at random: every operator and every kind of value, few keys and few values, so that they meet."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ from hypothesis import strategies as st
 
 from hybrid_core import AllOf, And, AnyOf, Contains, Eq, Exists, Gt, Gte, In, Lt, Lte, Ne, Nin, Not, Or, TextMatch
 
+# equal letters in another case, dates as strings, strings that differ only after many bytes
+STRINGS = ["", "a", "b", "A", "ß", "SS", "2024-05-01", "2024-05-02T10:00:00", "2024-05-02T10:00:01", "🙂"]
+NUMBERS = [0.0, 1.0, -1.5, 2**53, 2**53 + 1, 2**63, float(2**63), 2**63 + 1, 10**300, 5e-324]
 VALUES = (
-    st.none()
-    | st.booleans()
-    | st.integers(-3, 3)
-    | st.sampled_from([0.0, 1.0, -1.5, 2**63, float(2**63), 2**63 + 1])
-    | st.sampled_from(["", "a", "b"])
-)
-ENTRIES = st.dictionaries(st.sampled_from("abc"), VALUES | st.lists(VALUES, max_size=3), max_size=3)
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(NUMBERS) | st.sampled_from(["", "a", "b"])
+    | st.sampled_from(STRINGS)
+)  # fmt: skip
+NESTED = st.sampled_from([["a"], [1, None], {"k": 1}, {"k": 1.0}, {"k": True}, {}])
+LISTS = st.lists(VALUES | NESTED, max_size=3)
+ENTRIES = st.dictionaries(st.sampled_from("abc"), VALUES | LISTS | NESTED, max_size=3)
 KEYS = st.sampled_from("abcd")
-ORDERED = st.integers(-3, 3) | st.sampled_from([0.5, "", "a", "b"])
+ORDERED = st.integers(-3, 3) | st.sampled_from([0.5, *NUMBERS]) | st.sampled_from(STRINGS)
+PARTS = st.sampled_from(["", "A", "b", "ss", "ß", "05-0", "T10:00:01", "🙂"])
 LEAVES = (
-    st.one_of(*(st.builds(kind, KEYS, VALUES | st.lists(VALUES, max_size=2)) for kind in (Eq, Ne)))
-    | st.builds(Contains, KEYS, VALUES)
+    st.one_of(*(st.builds(kind, KEYS, VALUES | LISTS | NESTED) for kind in (Eq, Ne)))
+    | st.builds(Contains, KEYS, VALUES | NESTED)
     | st.builds(Exists, KEYS)
-    | st.builds(TextMatch, KEYS, st.sampled_from(["", "A", "b"]))
+    | st.builds(TextMatch, KEYS, PARTS, ignore_case=st.booleans())
     | st.one_of(*(st.builds(kind, KEYS, ORDERED) for kind in (Gt, Gte, Lt, Lte)))
-    | st.one_of(*(st.builds(kind, KEYS, st.lists(VALUES, max_size=3)) for kind in (In, Nin, AnyOf, AllOf)))
+    | st.one_of(*(st.builds(kind, KEYS, LISTS) for kind in (In, Nin, AnyOf, AllOf)))
 )
 FILTERS = st.recursive(
     LEAVES,

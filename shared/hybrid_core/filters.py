@@ -2,7 +2,7 @@
 
     And(Eq("lang", "zh"), Or(Gte("year", 2024), Contains("tags", "draft")))
 
-The dict form of Chroma and LangChain is read by `filter_parsing`.
+`filter_parsing` checks expressions and reads the dict form of Chroma and LangChain.
 
 Meaning, the same on every store:
 
@@ -11,15 +11,15 @@ Meaning, the same on every store:
 - Values of different kinds are never equal and never ordered: numbers (int and float) compare with numbers, strings
   with strings (by code point, so ISO dates order as dates), booleans only with booleans.
 - A list equals a list of equal elements. `Contains`, `AnyOf` and `AllOf` ask what a list entry holds.
+- `TextMatch` compares by Unicode case folding, so that "STRASSE" is found in "Straße", or exactly if told to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from .errors import FilterError
 from .types import Metadata
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -122,10 +122,11 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class TextMatch:
-    """The entry is a string that holds the text, letter case aside."""
+    """The entry is a string that holds the text, letter case aside unless `ignore_case` is False."""
 
     key: str
     text: str
+    ignore_case: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -198,60 +199,23 @@ def matches(expression: Filter, metadata: Metadata) -> bool:
         case AllOf(_, values):
             return isinstance(entry, list) and all(_held(value, entry) for value in values)
         case TextMatch(_, text):
-            return isinstance(entry, str) and text.casefold() in entry.casefold()
-
-
-def check_filter(expression: object) -> Filter:
-    """Return the expression if it is well formed.
-
-    Raises:
-        FilterError: naming the part that is not.
-    """
-    match expression:
-        case And(parts) | Or(parts):
-            for part in parts:
-                check_filter(part)
-        case Not(part):
-            check_filter(part)
-        case Exists(key):
-            _check_key(key)
-        case Eq(key, _) | Ne(key, _) | Contains(key, _):
-            _check_key(key)
-        case Gt(key, value) | Gte(key, value) | Lt(key, value) | Lte(key, value):
-            _check_key(key)
-            if not _ordered(value, value):
-                raise FilterError(f"{expression!r}: only numbers and strings have an order, not {type(value).__name__}")
-        case In(key, values) | Nin(key, values) | AnyOf(key, values) | AllOf(key, values):
-            _check_key(key)
-            if isinstance(values, str) or not isinstance(values, Sequence):
-                raise FilterError(f"{expression!r}: a list of values is needed, not {type(values).__name__}")
-        case TextMatch(key, text):
-            _check_key(key)
-            if not isinstance(text, str):
-                raise FilterError(f"{expression!r}: a string is needed, not {type(text).__name__}")
-        case _:
-            raise FilterError(
-                f"{expression!r:.80} is no filter; build one of hybrid_core's filter classes, e.g. Eq('lang', 'en'), "
-                "or pass a dict such as {'lang': 'en'}"
-            )
-    return expression
-
-
-def _check_key(key: object) -> None:
-    if not isinstance(key, str):
-        raise FilterError(f"metadata keys are strings, not {key!r:.80}")
+            if not isinstance(entry, str):
+                return False
+            return text.casefold() in entry.casefold() if expression.ignore_case else text in entry
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
-    return "number" if isinstance(value, (int, float)) else type(value).__name__
+    if isinstance(value, (int, float)):
+        return "number"
+    return "str" if isinstance(value, str) else type(value).__name__
 
 
 def _equal(entry: Any, value: Any) -> bool:
-    if isinstance(entry, list) and isinstance(value, (list, tuple)):
+    if isinstance(entry, (list, tuple)) and isinstance(value, (list, tuple)):
         return len(entry) == len(value) and all(_equal(a, b) for a, b in zip(entry, value, strict=True))
-    if isinstance(entry, dict) and isinstance(value, Mapping):
+    if isinstance(entry, Mapping) and isinstance(value, Mapping):
         return entry.keys() == value.keys() and all(_equal(entry[k], value[k]) for k in entry)
     return _kind(entry) == _kind(value) and bool(entry == value)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pytest
 from filter_cases import ENTRIES, KEYS, LEAVES, ORDERED, VALUES
 from hypothesis import given
@@ -63,6 +67,7 @@ ENTRY = {
         AnyOf("list", ["y", "x"]), AllOf("list", ["x", 1.0]), AllOf("list", []), AllOf("empty", []),
         Exists("s"), Exists("none"), Exists("empty"), Not(Exists("missing")),
         TextMatch("s", "ET"), TextMatch("s", ""), TextMatch("title", "STRASSE"), TextMatch("title", "grö"),
+        TextMatch("title", "Grö", ignore_case=False), Contains("list", 1.0), In("list", (["x", 1, None, True],)),
         And(), And(Eq("n", 5), Eq("s", "beta")), Or(Eq("n", 6), Eq("s", "beta")), Not(Or()), Not(Eq("n", 6)),
         And(Or(Eq("n", 1), And(Gt("n", 2), Not(Eq("s", "x")))), Exists("t")),
     ],
@@ -89,6 +94,7 @@ def test_it_holds(expression: Filter) -> None:
         AnyOf("list", ["y", 2]), AnyOf("list", []), AnyOf("s", ["beta"]), AllOf("list", ["x", "y"]), AllOf("s", []),
         AllOf("missing", []), Exists("missing"), Not(Exists("none")),
         TextMatch("s", "beta "), TextMatch("n", "5"), TextMatch("list", "x"), TextMatch("missing", ""),
+        TextMatch("title", "grö", ignore_case=False), TextMatch("title", "strasse", ignore_case=False),
         Or(), And(Eq("n", 5), Eq("n", 6)), Or(Eq("n", 6), Eq("s", "x")), Not(And()),
     ],
     ids=repr,
@@ -103,6 +109,25 @@ def test_large_integers_compare_exactly() -> None:
     assert not matches(Eq("n", 2**63 + 1), entry)
     assert matches(Lt("n", 2**63 + 1), entry)
     assert not matches(Eq("n", float(2**53)), {"n": 2**53 + 1})
+
+
+class Language(StrEnum):
+    EN = "en"
+
+
+def test_a_string_of_a_class_of_its_own_is_a_string() -> None:
+    for entry, value in (("en", Language.EN), (Language.EN, "en")):
+        assert matches(Eq("lang", value), {"lang": entry})
+        assert matches(In("lang", [value]), {"lang": entry})
+        assert matches(Contains("lang", value), {"lang": [entry]})
+        assert matches(Gte("lang", value), {"lang": entry})
+
+
+def test_tuples_are_lists_wherever_they_stand() -> None:
+    entry = {"list": [["a"], {"k": [1]}]}
+    assert matches(Contains("list", ("a",)), entry)
+    assert matches(Contains("list", {"k": (1.0,)}), entry)
+    assert matches(AllOf("list", (("a",), {"k": [1]})), entry)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +151,18 @@ def test_large_integers_compare_exactly() -> None:
         ({"a": {"$any": ["x"]}}, AnyOf("a", ["x"])),
         ({"a": {"$all": ["x"]}}, AllOf("a", ["x"])),
         ({"a": {"$text": "x"}}, TextMatch("a", "x")),
+        ({"a": {"$neq": 1}}, Ne("a", 1)),
+        ({"a": {"$between": [1, 5]}}, And(Gte("a", 1), Lte("a", 5))),
+        ({"a": {"$between": ("2024-01-01", "2024-12-31")}}, And(Gte("a", "2024-01-01"), Lte("a", "2024-12-31"))),
+        ({"a": {"$not_contains": "x"}}, Not(Contains("a", "x"))),
+        ({"a": {"$like": "%Two words%"}}, TextMatch("a", "Two words", ignore_case=False)),
+        ({"a": {"$ilike": "%Two words%"}}, TextMatch("a", "Two words")),
+        ({"a": {"$eq": {"$gt": 1}}}, Eq("a", {"$gt": 1})),
+        ({"a": {"$eq": {"gt": 1}}}, Eq("a", {"gt": 1})),
+        ({"and": 1, "or": []}, And(Eq("and", 1), Eq("or", []))),
+        ({"$not": [{"a": 1}, {"b": 2}]}, Not(Or(Eq("a", 1), Eq("b", 2)))),
+        ({"$not": [Eq("a", 1)]}, Not(Or(Eq("a", 1)))),
+        ({"$and": ({"a": 1},)}, And(Eq("a", 1))),
         ({"a": {"$exists": True}}, Exists("a")),
         ({"a": {"$exists": False}}, Not(Exists("a"))),
         ({"$and": [{"a": 1}, {"b": 2}]}, And(Eq("a", 1), Eq("b", 2))),
@@ -154,6 +191,23 @@ def test_a_filter_object_is_returned_as_it_is() -> None:
         ({"$nor": []}, r"'\$nor'"),
         ({"$gt": 3}, r"'\$gt'"),
         ({"a": {"$near": 1}}, r"'\$near'"),
+        ({"a": {"$regex": "x.*"}}, r"'\$regex'"),
+        ({"a": {"$gt": 1, "b": 2}}, r"neither a dict of operators.*write \{'\$eq'"),
+        ({"a": {"gt": 2020}}, r"neither a dict of operators"),
+        ({"a": {"gte": 1, "lt": 5}}, r"neither a dict of operators"),
+        ({"and": [{"a": 1}]}, r"'\$and' joins filters"),
+        ({"or": [{"a": 1}, {"b": 2}]}, r"'\$or' joins filters"),
+        ({"a": {"$between": 3}}, r"\[low, high\]"),
+        ({"a": {"$between": [1]}}, r"\[low, high\]"),
+        ({"a": {"$between": "ab"}}, r"\[low, high\]"),
+        ({"a": {"$between": [1, None]}}, "NoneType"),
+        *(
+            ({"a": {"$like": one}}, "only '%part%'")
+            for one in ("x", "x%", "%x", "%", "%%", "%a_b%", "%a%b%", r"%\%%", 3)
+        ),
+        ({"a": {"$ilike": "x%"}}, "only '%part%'"),
+        ({"$not": 3}, "is no filter"),
+        ({"$not": [3]}, "is no filter"),
         ({"a": {"$exists": 1}}, "True or False"),
         ({"$and": {"a": 1}}, "takes a list"),
         ({"$or": "ab"}, "takes a list"),
@@ -171,12 +225,43 @@ def test_a_filter_object_is_returned_as_it_is() -> None:
         (Not({"a": 1}), "is no filter"),
         (Or(Gt("a", object())), "object"),
         (Nin("a", {"x"}), "a list of values"),
+        (In("a", b"abc"), "a list of values"),
         (Eq, "is no filter"),
+        (TextMatch(3, "x"), "keys are strings"),
+        (Exists(None), "keys are strings"),
+        ({"day": date(2024, 5, 1)}, r"metadata holds no date.*ISO form"),
+        (In("n", [1, np.int64(2)]), "metadata holds no int64"),
+        (Eq("n", Decimal("1.5")), "metadata holds no Decimal"),
+        (Contains("a", b"x"), "metadata holds no bytes"),
+        (AnyOf("a", [["x", {"k": {1}}]]), "metadata holds no set"),
+        (Eq("a", {1: "x"}), "keys are strings"),
+        (Eq("n", float("nan")), "NaN"),
+        (Gt("n", float("nan")), "NaN"),
+        (Lt("n", 10**4_500), "over 4,000 digits"),
     ],
 )
 def test_a_malformed_filter_is_named(bad: Any, named: str) -> None:
     with pytest.raises(FilterError, match=named):
         parse_filter(bad)
+
+
+def test_what_is_nested_too_deep_is_refused_before_python_gives_up() -> None:
+    expression: Filter = Eq("a", 1)
+    form: dict[str, Any] = {"a": 1}
+    value: list[Any] = []
+    for _ in range(32):
+        expression, form = Not(expression), {"$not": form}
+    assert parse_filter(expression) is expression
+    assert parse_filter(form) == expression
+    for _ in range(100_000):
+        expression, form, value = Not(expression), {"$and": [form]}, [value]
+    endless: dict[str, Any] = {}
+    endless["$or"] = [endless]
+    for deep in (expression, form, endless):
+        with pytest.raises(FilterError, match="nested over 32 levels"):
+            parse_filter(deep)
+    with pytest.raises(FilterError, match="nested over 100 levels"):
+        parse_filter(Eq("a", value))
 
 
 @given(st.lists(LEAVES, max_size=4), ENTRIES)

@@ -31,6 +31,7 @@ def lite_server(tmp_path: Path) -> Iterator[LiteServer]:
     server.stop()
 
 
+# a busy machine may pause a test for longer than the default timeout
 @pytest.fixture(params=["qdrant-memory", "qdrant-folder", "qdrant-http", "milvus-lite"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RemoteStore]:
     """An empty store on each engine that runs here."""
@@ -40,9 +41,9 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RemoteSto
         case "qdrant-folder":
             made = QdrantStore(tmp_path / "qdrant", FINGERPRINT)
         case "qdrant-http":
-            made = QdrantStore(request.getfixturevalue("fake_qdrant").url, FINGERPRINT)
+            made = QdrantStore(request.getfixturevalue("fake_qdrant").url, FINGERPRINT, timeout=120)
         case _:
-            made = MilvusStore(tmp_path / "milvus", FINGERPRINT)
+            made = MilvusStore(tmp_path / "milvus", FINGERPRINT, timeout=120)
     yield made
     made.close()
 

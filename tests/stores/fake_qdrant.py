@@ -79,7 +79,7 @@ class FakeQdrant:
             case "POST", "points/delete":
                 return client.delete(name, models.PointIdsList(**fields))
             case "POST", "points/count":
-                return client.count(name)
+                return client.count(name, models.CountRequest(**fields).filter)
             case "POST", "points/scroll":
                 parsed = models.ScrollRequest(**fields)
                 points, offset = client.scroll(
@@ -90,8 +90,8 @@ class FakeQdrant:
             case "POST", "points/query":
                 parsed = models.QueryRequest(**fields)
                 return client.query_points(
-                    name, parsed.query, using=parsed.using, query_filter=parsed.filter, limit=parsed.limit,
-                    with_payload=parsed.with_payload, with_vectors=parsed.with_vector,
+                    name, parsed.query, using=parsed.using, prefetch=parsed.prefetch, query_filter=parsed.filter,
+                    limit=parsed.limit, with_payload=parsed.with_payload, with_vectors=parsed.with_vector,
                 )  # fmt: skip
         raise LookupError(f"{method} {path}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,14 +12,18 @@ from typing import Any
 import pytest
 from agreement import put
 from lite_server import LiteServer
+from pymilvus import MilvusClient
 from vectors import FINGERPRINT, dense_of, encoding_of, passages, sparse_of
 
 from hybrid_core import (
+    And,
     BgeM3Encoder,
     Eq,
+    Gt,
     HybridIndex,
     IndexLockedError,
     InvalidInputError,
+    Lt,
     MissingDependencyError,
     ModelMismatchError,
     Passage,
@@ -26,6 +31,11 @@ from hybrid_core import (
     Store,
 )  # fmt: skip
 from hybrid_core.stores.milvus import MilvusStore
+from hybrid_core.stores.milvus.entities import indexes
+from hybrid_core.stores.milvus.expressions import Template
+from hybrid_core.stores.milvus.store import _index
+from hybrid_core.stores.remote.conditions import admits
+from hybrid_core.stores.remote.facts import range_paths
 
 OTHER = replace(FINGERPRINT, model="another model", digest="4567")
 
@@ -84,7 +94,7 @@ def test_a_process_that_forgets_to_close_ends_and_keeps_what_was_written(tmp_pat
 
 
 def test_another_model_is_refused_and_both_are_named(tmp_path: Path) -> None:
-    """Fault 9."""
+    """Fault 9: another model of equal dimension, or of another one."""
     store = MilvusStore(tmp_path / "m", FINGERPRINT)
     put(store, passages(1))
     store.close()
@@ -102,8 +112,6 @@ def test_another_model_is_refused_and_both_are_named(tmp_path: Path) -> None:
 
 
 def test_a_collection_of_another_program_is_left_alone(lite_server: LiteServer) -> None:
-    from pymilvus import MilvusClient
-
     client = MilvusClient(lite_server.url, dedicated=True)
     client.create_collection("docs", dimension=8)
     with pytest.raises(StorageError, match=r"'docs' in Milvus at .* was not made by bge-hybrid"):
@@ -125,8 +133,66 @@ def test_a_collection_whose_maker_was_killed_before_it_had_indexes_is_completed(
     store.close()
 
 
+def test_a_collection_whose_maker_was_killed_between_two_indexes_is_completed(lite_server: LiteServer) -> None:
+    MilvusStore(lite_server.url, FINGERPRINT).close()
+    client = MilvusClient(lite_server.url, dedicated=True)
+    client.release_collection("bge_hybrid")
+    client.drop_index("bge_hybrid", "sparse")
+    client.close()
+    store = MilvusStore(lite_server.url, FINGERPRINT)
+    put(store, passages(3))
+    assert store.search_sparse(sparse_of("text number 2"), 1)[0].id == "p0002"
+    store.close()
+
+
+class Server:
+    """What a Milvus server is asked of indexes; those of Lite are fewer."""
+
+    def __init__(self) -> None:
+        self.indexes: dict[str, dict[str, Any]] = {}
+
+    def list_indexes(self, collection: str, timeout: float) -> list[str]:
+        return list(self.indexes)
+
+    def create_index(self, collection: str, params: Any, **options: Any) -> None:
+        for one in params:
+            assert one.index_name not in self.indexes
+            self.indexes[one.index_name] = {"field": one.field_name, **one.get_index_configs()}
+
+
+def test_a_server_is_asked_for_the_indexes_that_it_lacks_and_no_others() -> None:
+    found = [one.index_name for one in indexes([], lite=False, exact=False)]
+    assert found == ["dense", "sparse", "text_hash", "facts"]
+    assert [one.index_name for one in indexes(["dense", "facts"], lite=False, exact=True)] == ["sparse", "text_hash"]
+    kinds = {one.index_name: one.index_type for one in indexes([], lite=False, exact=True)}
+    assert (kinds["dense"], kinds["sparse"]) == ("FLAT", "AUTOINDEX")
+    assert [one.index_name for one in indexes([], lite=True, exact=True)] == ["dense", "sparse"]
+    assert not indexes(found, lite=False, exact=True)
+
+
+def test_keys_that_are_declared_get_an_index_of_their_ranges_once() -> None:
+    server = Server()
+    for keys in (["year", "year"], ["year", 'a"].b']):
+        _index(server, "c", keys, timeout=1)
+    assert len(server.indexes) == 2 * 3
+    for path, index in server.indexes.items():
+        assert index["field"] == "orders"
+        assert index["json_path"] == f'orders["{path}"]'
+        assert (index["index_type"], index["json_cast_type"]) == ("INVERTED", "DOUBLE")
+        assert re.fullmatch(r"[nst][0-9a-f]{24}", path)
+    asked = Template(admits(And(Gt("year", 2020), Lt("year", "2024-05-01")))).text
+    assert {path for path in server.indexes if path in asked} == set(range_paths("year"))
+
+
+def test_on_lite_declared_keys_cost_nothing(tmp_path: Path) -> None:
+    store = MilvusStore(tmp_path / "m", FINGERPRINT, indexed=["n"])
+    put(store, passages(5))
+    assert store.ids(Gt("n", 2)) == ["p0003", "p0004"]
+    store.close()
+
+
 def test_texts_ids_and_metadata_beyond_a_varchar_come_back_exactly(tmp_path: Path) -> None:
-    """Faults 17 and 21: VARCHAR ends at 65,535 bytes."""
+    """Fault 17, and 21: VARCHAR ends at 65,535 bytes, a passage does not."""
     store = MilvusStore(tmp_path / "m", FINGERPRINT)
     items = [
         Passage("🙂" * 4_000, "行" * 16_000),
@@ -149,7 +215,7 @@ def test_texts_ids_and_metadata_beyond_a_varchar_come_back_exactly(tmp_path: Pat
     "options",
     [
         {"collection": "a-b"}, {"collection": "1a"}, {"collection": ""}, {"timeout": 0}, {"timeout": float("nan")},
-        {"token": "two words"}, {"token": "a\n"},
+        {"token": "two words"}, {"token": "a\n"}, {"indexed": "year"}, {"indexed": [1]}, {"indexed": {"year"}},
     ],
     ids=repr,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import time
@@ -31,14 +32,15 @@ def test_the_same_over_a_url(lite_server: LiteServer) -> None:
 
 
 def test_a_closed_port_and_an_unknown_host_are_named(closed_address: str) -> None:
-    """Fault 26."""
+    """Fault 26: nobody listens, or the name is unknown."""
     for url in (f"http://{closed_address}", "http://nowhere.invalid:19530"):
         with pytest.raises(BackendUnavailableError, match=rf"Milvus at {url} cannot be reached .*; check the address"):
             MilvusStore(url, FINGERPRINT, timeout=1)
 
 
 def test_a_server_that_never_answers_ends_in_an_error(silent_address: str) -> None:
-    """Fault 27."""
+    """Fault 27: it accepts and never answers; the default timeout is 10 s."""
+    assert inspect.signature(MilvusStore).parameters["timeout"].default == 10
     start = time.monotonic()
     with pytest.raises(BackendUnavailableError, match=rf"Milvus at http://{silent_address} did not answer within 1 s"):
         MilvusStore(f"http://{silent_address}", FINGERPRINT, timeout=1)

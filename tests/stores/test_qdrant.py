@@ -74,7 +74,7 @@ def test_a_folder_is_reopened_with_all_that_was_written(tmp_path: Path) -> None:
 
 
 def test_another_model_is_refused_and_both_are_named(tmp_path: Path, fake_qdrant: FakeQdrant) -> None:
-    """Fault 9."""
+    """Fault 9: another model of equal dimension."""
     for location in (tmp_path / "q", fake_qdrant.url):
         store = QdrantStore(location, FINGERPRINT)
         put(store, passages(1))
@@ -189,6 +189,7 @@ def test_keys_that_are_declared_get_an_index(fake_qdrant: FakeQdrant) -> None:
     [
         {"collection": ".."}, {"collection": "a/b"}, {"collection": ""}, {"timeout": 0}, {"timeout": -1}, {"timeout": True},
         {"timeout": float("inf")}, {"timeout": "10"}, {"api_key": "two words"}, {"api_key": "ключ"}, {"api_key": "a\n"},
+        {"indexed": "year"}, {"indexed": [1]},
     ],
     ids=repr,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from agreement import chain, put
 from fake_qdrant import FakeQdrant
+from httpx import Headers
+from qdrant_client.http.exceptions import UnexpectedResponse
 from vectors import FINGERPRINT, dense_of, passages, sparse_of
 
 from hybrid_core import (
@@ -22,19 +25,21 @@ from hybrid_core import (
 )  # fmt: skip
 from hybrid_core.http.keys import Secret
 from hybrid_core.stores.qdrant import QdrantStore
+from hybrid_core.stores.qdrant.errors import QdrantGuard
 
 CANARY = "canary-3f9c1e"
 
 
 def test_a_closed_port_and_an_unknown_host_are_named(closed_address: str) -> None:
-    """Fault 26."""
+    """Fault 26: nobody listens, or the name is unknown."""
     for url in (f"http://{closed_address}", "http://nowhere.invalid:6333"):
         with pytest.raises(BackendUnavailableError, match=rf"Qdrant at {url} cannot be reached .*; check the address"):
             QdrantStore(url, FINGERPRINT, timeout=1)
 
 
 def test_a_server_that_never_answers_ends_in_an_error(silent_address: str) -> None:
-    """Fault 27."""
+    """Fault 27: it accepts and never answers; the default timeout is 10 s."""
+    assert inspect.signature(QdrantStore).parameters["timeout"].default == 10
     start = time.monotonic()
     with pytest.raises(BackendUnavailableError, match=rf"Qdrant at http://{silent_address} did not answer within 1 s"):
         QdrantStore(f"http://{silent_address}", FINGERPRINT, timeout=0.2)
@@ -81,6 +86,13 @@ def test_what_a_server_answers_is_told(
             call()
     fake_qdrant.status = None
     assert store.count() == 0
+
+
+def test_a_server_in_strict_mode_says_which_option_helps() -> None:
+    guard = QdrantGuard("Qdrant at http://x", 3)
+    body = b'{"status": {"error": "Bad request: Index required but not found for \\"bge_hybrid.orders.n0\\""}}'
+    with pytest.raises(StorageError, match="name them in indexed="), guard:
+        raise UnexpectedResponse(400, "Bad Request", body, Headers())
 
 
 def test_a_server_that_is_not_qdrant_is_named(fake_qdrant: FakeQdrant) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import InvalidInputError, require
 from ...types import SparseVector
+from ..remote.facts import range_paths
 from ..remote.rows import Parts, Row
 
 _CHUNK = 16_000  # characters, at most 64,000 bytes: VARCHAR takes 65,535
@@ -34,14 +36,31 @@ def schema(dimension: int, description: str) -> Any:
     return fields
 
 
-def indexes(*, lite: bool, exact: bool) -> Any:
-    """Return the indexes of a new collection."""
-    params: Any = require("pymilvus", "milvus").MilvusClient.prepare_index_params()
-    params.add_index("dense", index_type="FLAT" if exact else "AUTOINDEX", metric_type="IP")
-    params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+def indexes(there: Collection[str], *, lite: bool, exact: bool) -> Any:
+    """Return the indexes that every collection needs, without those whose names are there already.
+
+    AUTOINDEX of sparse vectors is the inverted index on a Milvus server, and all that Zilliz Cloud takes.
+    """
+    wanted = {
+        "dense": {"index_type": "FLAT" if exact else "AUTOINDEX", "metric_type": "IP"},
+        "sparse": {"index_type": "SPARSE_INVERTED_INDEX" if lite else "AUTOINDEX", "metric_type": "IP"},
+    }
     if not lite:  # Lite has no index of arrays
-        params.add_index("text_hash", index_type="INVERTED")
-        params.add_index("facts", index_type="INVERTED")
+        wanted |= {"text_hash": {"index_type": "INVERTED"}, "facts": {"index_type": "INVERTED"}}
+    params: Any = require("pymilvus", "milvus").MilvusClient.prepare_index_params()
+    for name, options in wanted.items():
+        if name not in there:
+            params.add_index(name, index_name=name, **options)
+    return params
+
+
+def range_indexes(there: Collection[str], keys: Sequence[str]) -> Any:
+    """Return indexes for ranges of metadata keys, without those whose names are there already."""
+    params: Any = require("pymilvus", "milvus").MilvusClient.prepare_index_params()
+    for path in dict.fromkeys(path for key in keys for path in range_paths(key)):
+        if path not in there:
+            cast = {"json_path": f'orders["{path}"]', "json_cast_type": "DOUBLE"}
+            params.add_index("orders", index_name=path, index_type="INVERTED", params=cast)
     return params
 
 

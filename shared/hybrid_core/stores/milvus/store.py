@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,20 @@ from ...errors import InvalidInputError, StorageError, require
 from ...http.keys import SecretLike, check_key
 from ...types import Fingerprint
 from ..fingerprints import check_fingerprint
-from ..remote.access import INFO, check_collection, check_location, check_timeout, is_url, read_info, shown, write_info
+from ..remote.access import (
+    INFO,
+    check_collection,
+    check_indexed,
+    check_location,
+    check_timeout,
+    is_url,
+    read_info,
+    shown,
+    write_info,
+)
 from ..remote.store import RemoteStore
 from .engine import MilvusEngine
-from .entities import indexes, schema
+from .entities import indexes, range_indexes, schema
 from .errors import MilvusGuard
 
 # gRPC shares what it knows of an address in a process, and waits up to two minutes before it tries one again
@@ -39,7 +50,9 @@ class MilvusStore(RemoteStore):
         database: on the server; its default one if empty.
         timeout: seconds to wait for an answer.
         exact: make a new collection with a FLAT index of the dense vectors instead of the server's own choice
-            (AUTOINDEX, approximate). On Milvus Lite it is always FLAT.
+            (AUTOINDEX, approximate). On Milvus Lite it is always FLAT, on Zilliz Cloud never.
+        indexed: metadata keys that `Gt`, `Gte`, `Lt`, `Lte` are often asked of: a server indexes their values, also of
+            what is there already, in the background. All equalities are indexed anyway; Lite has no such indexes.
 
     Raises:
         InvalidInputError: the fingerprint asks for inverse document frequencies, which Milvus does not keep of sparse
@@ -65,6 +78,7 @@ class MilvusStore(RemoteStore):
         database: str = "",
         timeout: float = 10.0,
         exact: bool = False,
+        indexed: Sequence[str] = (),
     ) -> None:
         if fingerprint.sparse_weighting == "idf":
             raise InvalidInputError(
@@ -80,6 +94,7 @@ class MilvusStore(RemoteStore):
         self._where = f"the collection {collection!r} in Milvus at {self._shown}"
         self._timeout = check_timeout(timeout)
         key = check_key(token, "token")
+        indexed = check_indexed(indexed)
         guard = MilvusGuard(f"Milvus at {self._shown}", self._timeout)
         with ExitStack() as undo, guard:
             uri, stop = (location, None) if is_url(location) else _start_lite(Path(location))
@@ -97,6 +112,8 @@ class MilvusStore(RemoteStore):
             # Lite may also be served under a URL (`milvus-lite server`)
             lite = str(client.get_server_version(timeout=self._timeout)).startswith("milvus_lite")
             self._open(client, fingerprint, lite=lite, exact=exact or lite)
+            if indexed and not lite:
+                _index(client, self._name, indexed, self._timeout)
             undo.pop_all()
         engine = MilvusEngine(
             client, collection, guard, vocabulary=fingerprint.vocabulary, timeout=self._timeout, lite=lite, stop=stop
@@ -131,11 +148,19 @@ class MilvusStore(RemoteStore):
         self._load(client, lite=lite, exact=exact)
 
     def _load(self, client: Any, *, lite: bool, exact: bool) -> None:
-        """Make the collection searchable; one whose maker was killed may lack its indexes."""
-        if not client.list_indexes(self._name, timeout=self._timeout):
+        """Make the collection searchable; one whose maker was killed may lack some of its indexes."""
+        wanted = indexes(client.list_indexes(self._name, timeout=self._timeout), lite=lite, exact=exact)
+        if wanted:
             # pymilvus waits in half seconds for each index; Lite has them at once
-            client.create_index(self._name, indexes(lite=lite, exact=exact), timeout=self._timeout, sync=not lite)
+            client.create_index(self._name, wanted, timeout=self._timeout, sync=not lite)
         client.load_collection(self._name, timeout=self._timeout)
+
+
+def _index(client: Any, collection: str, keys: Sequence[str], timeout: float) -> None:
+    """Have the server index what ranges ask for, as far as it does not yet; a token that may only read will do then."""
+    wanted = range_indexes(client.list_indexes(collection, timeout=timeout), keys)
+    if wanted:
+        client.create_index(collection, wanted, timeout=timeout, sync=False)
 
 
 def _start_lite(folder: Path) -> tuple[str, Any]:

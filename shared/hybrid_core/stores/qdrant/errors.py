@@ -40,6 +40,8 @@ class QdrantGuard(Guard):
             return self.full()
         if status == 413:
             return StorageError(f"{self.server} takes no request of this size; raise its max_request_size_mb")
+        if "index required" in content.lower():  # Qdrant's strict mode, the rule in its cloud
+            return StorageError(f"{self.server} compares only keys that are indexed; name them in indexed= ({content})")
         return StorageError(f"{self.server} refuses the request ({status} {content})")
 
     def _local(self, error: Exception) -> HybridError | None:

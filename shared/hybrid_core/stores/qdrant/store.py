@@ -12,8 +12,18 @@ from ...errors import InvalidInputError, StorageError, require
 from ...http.keys import Secret, SecretLike, check_key
 from ...types import Fingerprint
 from ..fingerprints import check_fingerprint
-from ..remote.access import INFO, check_collection, check_location, check_timeout, is_url, read_info, shown, write_info
-from ..remote.facts import number_path, text_paths
+from ..remote.access import (
+    INFO,
+    check_collection,
+    check_indexed,
+    check_location,
+    check_timeout,
+    is_url,
+    read_info,
+    shown,
+    write_info,
+)
+from ..remote.facts import range_paths
 from ..remote.store import RemoteStore
 from .engine import QdrantEngine
 from .errors import QdrantGuard
@@ -41,10 +51,13 @@ class QdrantStore(RemoteStore):
         api_key: of the server; a str or anything with `get_secret_value()`. It is never shown.
         timeout: seconds to wait for an answer, rounded up to whole ones.
         names: of the vectors and the payload's entries.
-        adopt: take over a collection that another program filled, such as langchain-qdrant; say so only if its vectors
-            come from this very model. Its points are found under their point ids as text, and replaced by `upsert`.
+        adopt: take over a collection that another program filled, such as langchain-qdrant in its hybrid mode; say so
+            only if its vectors come from this very model. Its points are found under their point ids as text (UUIDs
+            with their dashes), and replaced by `upsert`; the other program can go on reading.
         exact: scan instead of using the HNSW index.
-        indexed: metadata keys that `Gt`, `Gte`, `Lt`, `Lte` are often asked of; all equalities are indexed anyway.
+        indexed: metadata keys that `Gt`, `Gte`, `Lt`, `Lte` are often asked of: a server indexes their values, also of
+            what is there already. In strict mode, the rule in Qdrant Cloud, it refuses to compare others. All
+            equalities are indexed anyway.
 
     Raises:
         ModelMismatchError: the collection holds vectors of another model.
@@ -77,6 +90,7 @@ class QdrantStore(RemoteStore):
         self._shown = shown(location)
         self._where = f"the collection {collection!r} in Qdrant at {self._shown}"
         key, timeout = check_key(api_key, "api_key"), math.ceil(check_timeout(timeout))
+        indexed = check_indexed(indexed)
         remote = is_url(location)
         guard = QdrantGuard(f"Qdrant at {self._shown}", timeout)
         with ExitStack() as undo, guard:
@@ -141,7 +155,8 @@ class QdrantStore(RemoteStore):
         if there is None or names.sparse not in (params.sparse_vectors or {}):
             raise StorageError(
                 f"{self._where} has dense vectors {sorted(dense)} and sparse vectors "
-                f"{sorted(params.sparse_vectors or {})}, not {names.dense!r} and {names.sparse!r}; pass names="
+                f"{sorted(params.sparse_vectors or {})}, not {names.dense!r} and {names.sparse!r}; pass names=, or "
+                "index its texts anew in another collection where it lacks one of the two"
             )
         if there.size != fingerprint.dimension or str(there.distance.value) not in ("Dot", "Cosine"):
             raise StorageError(
@@ -187,7 +202,7 @@ def _index(client: Any, collection: str, keys: Sequence[str]) -> None:
     kinds = require("qdrant_client.models", "qdrant").PayloadSchemaType
     wanted = dict.fromkeys((f"{OWN}.{name}" for name in ("id", "text_hash", "facts")), kinds.KEYWORD)
     for key in keys:
-        wanted |= dict.fromkeys((f"{OWN}.orders.{path}" for path in (number_path(key), *text_paths(key))), kinds.FLOAT)
+        wanted |= dict.fromkeys((f"{OWN}.orders.{path}" for path in range_paths(key)), kinds.FLOAT)
     there = client.get_collection(collection).payload_schema or {}
     for field in wanted.keys() - there.keys():
         client.create_payload_index(collection, field, field_schema=wanted[field], wait=True)

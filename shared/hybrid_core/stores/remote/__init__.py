@@ -1,1 +1,1 @@
-"""What the stores on vector databases share; `stores/qdrant.py` and `stores/milvus.py` add the engine's own words."""
+"""What the stores on vector databases share; `stores/qdrant/` and `stores/milvus/` add the engine's own words."""

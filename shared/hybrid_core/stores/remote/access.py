@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +37,13 @@ def check_location(location: object) -> str:
     if not text:
         raise InvalidInputError(f"location={location!r:.80} is no address and no path")
     return text
+
+
+def check_indexed(keys: Sequence[str]) -> list[str]:
+    """Return metadata keys as a list, or raise InvalidInputError."""
+    if isinstance(keys, str) or not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
+        raise InvalidInputError(f"indexed={keys!r:.80} must be a list of metadata keys")
+    return list(keys)
 
 
 def is_url(location: str) -> bool:

@@ -137,11 +137,11 @@ def _bounds(expression: Filter) -> tuple[Condition, Condition]:
         case In(key, values):
             return _one_of("equals", key, [canonical(value) for value in values])
         case Contains(key, value):
-            return _one_of("holds", key, [canonical(value, stored=True)])
+            return _one_of("holds", key, [canonical(value)])
         case AnyOf(key, values):
-            return _one_of("holds", key, [canonical(value, stored=True) for value in values])
+            return _one_of("holds", key, [canonical(value) for value in values])
         case AllOf(key, values):
-            known = [canonical(value, stored=True) for value in values]
+            known = [canonical(value) for value in values]
             tokens = [token("list", key), *(token("holds", key, value) for value in known if value is not None)]
             whole = Has(tuple(dict.fromkeys(tokens)), all=True)
             return whole, (NEVER if None in known else whole)

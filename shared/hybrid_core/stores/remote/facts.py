@@ -43,21 +43,16 @@ def facts(metadata: Metadata) -> tuple[list[str], dict[str, float]]:
     return sorted(tokens), ordered
 
 
-def canonical(value: Any, *, stored: bool = False) -> str | None:
-    """Return a text that is the same for values that `matches` holds equal, None for what metadata cannot hold.
-
-    Args:
-        value: of metadata or of a filter.
-        stored: no tuples and mappings: `Contains`, `AnyOf` and `AllOf` tell them from lists and dicts.
-    """
+def canonical(value: Any) -> str | None:
+    """Return a text that is the same for values that `matches` holds equal, None for what metadata cannot hold."""
     try:
-        return _write(value, stored)
+        return _write(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
-def _write(value: Any, stored: bool) -> str:
-    if value is None or isinstance(value, bool) or type(value) is str:
+def _write(value: Any) -> str:
+    if value is None or isinstance(value, (bool, str)):
         return json.dumps(value)
     if isinstance(value, float) and not float.is_integer(value):
         if not math.isfinite(value):
@@ -65,10 +60,10 @@ def _write(value: Any, stored: bool) -> str:
         return float.__repr__(value)
     if isinstance(value, (int, float)):
         return int.__repr__(int(value))  # 1 and 1.0 are equal, and so are their facts
-    if isinstance(value, list if stored else (list, tuple)):
-        return "[" + ",".join(_write(item, stored) for item in value) + "]"
-    if isinstance(value, dict if stored else Mapping) and all(type(key) is str for key in value):
-        return "{" + ",".join(f"{json.dumps(key)}:{_write(value[key], stored)}" for key in sorted(value)) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_write, value)) + "]"
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return "{" + ",".join(f"{json.dumps(key)}:{_write(value[key])}" for key in sorted(value)) + "}"
     raise TypeError(value)
 
 
@@ -94,6 +89,11 @@ def number_path(key: str) -> str:
 def text_paths(key: str) -> tuple[str, str]:
     """Return where the two words of a string at a metadata key stand in `orders`."""
     return "s" + token("order", key), "t" + token("order", key)
+
+
+def range_paths(key: str) -> tuple[str, str, str]:
+    """Return all places in `orders` that comparisons of a metadata key look at."""
+    return number_path(key), *text_paths(key)
 
 
 def token(kind: str, key: str, value: str | None = "") -> str:
