@@ -12,27 +12,16 @@ import typer
 from ..checks import check_mode, check_text
 from ..errors import HybridError, InvalidInputError, MissingDependencyError
 from ..types import Passage
+from . import importing
+from .models import ModelOption, load_encoder, load_reranker
 
 if TYPE_CHECKING:
-    from ..encoders.bge_m3 import BgeM3Encoder
-    from ..rerankers.base import Reranker
     from .reading import Splitter
-
-DEFAULT_MODEL = "BAAI/bge-m3"
 
 app = typer.Typer(
     help="Two-stage hybrid retrieval with BGE-M3.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help=f"Hub name or folder, or 'tiny' for the small model in the package. "
-        f"[default: the index's own, else {DEFAULT_MODEL}]",
-        show_default=False,
-    ),
-]
+app.add_typer(importing.app, name="import")
 
 
 @app.command()
@@ -51,7 +40,7 @@ def index(
     nothing = InvalidInputError(f"no files of a kind that is read in {', '.join(map(str, paths))}")
     if not files and read_fingerprint(into) is None:
         raise nothing
-    encoder = _load_encoder(model, into)
+    encoder = load_encoder(model, into)
     passages, unread = _read(files, Splitter(encoder.token_count, chunk_tokens))
     with HybridIndex.open(into, encoder=encoder) as opened:
         present = {passage.id for passage in passages}
@@ -98,8 +87,8 @@ def search(
         raise InvalidInputError(f"there is no index in {folder}; make one with: bge-hybrid index PATH --into {folder}")
     filters = _parse_filters(filter)
     chosen = check_mode(mode)
-    encoder = _load_encoder(model, folder)
-    with HybridIndex.open(folder, encoder=encoder, reranker=_load_reranker(rerank, encoder)) as opened:
+    encoder = load_encoder(model, folder)
+    with HybridIndex.open(folder, encoder=encoder, reranker=load_reranker(rerank, encoder)) as opened:
         hits = opened.explain(question, k, candidates, filters, chosen)
     if as_json:
         typer.echo(hits_json(hits))
@@ -143,36 +132,6 @@ def main() -> None:
     except HybridError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
-
-
-def _load_encoder(model: str | None, folder: Path) -> BgeM3Encoder:
-    from ..encoders.bge_m3 import BgeM3Encoder
-    from ..encoders.checkpoint import TINY
-    from ..stores.embedded.ledger import read_fingerprint
-
-    built = read_fingerprint(folder)
-    if built and built.sparse and model is None:
-        raise InvalidInputError(
-            f"the index in {folder} was built with {built.model!r} and {built.sparse!r}; open it from Python, with a "
-            "SentenceTransformerEncoder"
-        )
-    name = model or (built.model if built else DEFAULT_MODEL)
-    return BgeM3Encoder.tiny() if name == TINY else BgeM3Encoder(name)
-
-
-def _load_reranker(name: str | None, encoder: BgeM3Encoder) -> Reranker | None:
-    from ..rerankers.cross_encoder import CrossEncoderReranker
-    from ..rerankers.late_interaction import LateInteractionReranker
-
-    match name:
-        case None:
-            return None
-        case "late":
-            return LateInteractionReranker(encoder)
-        case "tiny":
-            return CrossEncoderReranker.tiny()
-        case _:
-            return CrossEncoderReranker(name)
 
 
 def _parse_filters(pairs: list[str] | None) -> dict[str, Any] | None:
