@@ -8,19 +8,27 @@ from collections.abc import Sequence
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict
+from pydantic import ConfigDict, PrivateAttr
 
-from hybrid_core.rerankers.base import Reranker, rank
+from hybrid_core.rerankers.base import Reranker
+from hybrid_core.rerankers.budget import Budget
+from hybrid_core.rerankers.stage import Ranked, RerankStage
+from hybrid_core.types import BEST_WINDOW
 
 
 class BgeReranker(BaseDocumentCompressor):
     """Keeps the documents that a reranker scores highest; drops into ContextualCompressionRetriever.
 
-    Returned documents are copies with `relevance_score` in their metadata; the ones passed in are left as they are.
+    Returned documents are copies with `relevance_score` in their metadata, and `best_window`, the characters
+    [start, end) that earned it, where the text was read in windows; the ones passed in are left as they are. What a
+    budget left out comes last, in the order it came in and with the metadata that it had.
 
     Attributes:
         reranker: a loaded reranker.
         top_n: how many documents to keep.
+        budget: how long a call may take; None scores all documents.
+        min_score: leaves out documents that score less, or were not scored.
+        instruction: in words, what makes a document relevant, for a reranker that takes one.
 
     Example:
         >>> reranker = BgeReranker(reranker=LateInteractionReranker(BgeM3Encoder.tiny()), top_n=1)
@@ -33,13 +41,27 @@ class BgeReranker(BaseDocumentCompressor):
 
     reranker: Reranker
     top_n: int = 5
+    budget: Budget | None = None
+    min_score: float | None = None
+    instruction: str | None = None
+    _stage: RerankStage | None = PrivateAttr(default=None)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Return the best top_n documents, best first."""
-        order = rank(self.reranker, query, [document.page_content for document in documents], self.top_n)
-        return [_scored(documents[i], score) for i, score in order]
+        stage = self._stage
+        if stage is None or stage.reranker is not self.reranker:  # kept, since it learns the reranker's speed
+            stage = self._stage = RerankStage(self.reranker)
+        ranked = stage.rank(
+            query,
+            [document.page_content for document in documents],
+            top_n=self.top_n,
+            budget=self.budget,
+            min_score=self.min_score,
+            instruction=self.instruction,
+        )
+        return [_scored(documents[item.position], item) for item in ranked]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -48,6 +70,11 @@ class BgeReranker(BaseDocumentCompressor):
         return await asyncio.to_thread(self.compress_documents, documents, query, callbacks)
 
 
-def _scored(document: Document, score: float) -> Document:
-    metadata = {**copy.deepcopy(document.metadata), "relevance_score": score}
+def _scored(document: Document, item: Ranked) -> Document:
+    metadata = copy.deepcopy(document.metadata)
+    if item.score is not None:
+        metadata["relevance_score"] = item.score
+        metadata.pop(BEST_WINDOW, None)  # another reranker's
+    if item.window is not None:
+        metadata[BEST_WINDOW] = list(item.window)
     return document.model_copy(update={"metadata": metadata})

@@ -12,6 +12,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
+from hybrid_core.cancellation import finish
 from hybrid_core.checks import make_passage
 from hybrid_core.encoders.base import Encoder
 from hybrid_core.fusion import Fusion
@@ -102,8 +103,8 @@ class HybridRetriever(BaseRetriever):
         )
 
     async def aadd_documents(self, documents: Iterable[Document]) -> list[str]:
-        """As `add_documents`, in a thread."""
-        return await asyncio.to_thread(self.add_documents, documents)
+        """As `add_documents`, in a thread; a task that is cancelled learns of it once that has ended."""
+        return await finish(self.add_documents, documents)
 
     def _get_relevant_documents(
         self,

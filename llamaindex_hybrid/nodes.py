@@ -11,10 +11,10 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from hybrid_core.checks import make_passage
 from hybrid_core.errors import MetadataError
-from hybrid_core.types import PRIVATE_PREFIX, Hit, Passage
+from hybrid_core.types import BEST_WINDOW, PRIVATE_PREFIX, Hit, Passage
 
 _NODE = PRIVATE_PREFIX + "node"  # what a node holds beside text and metadata: relationships, templates, offsets
-_REASONS = ["relevance_score", "stage_scores"]
+_REASONS = ["relevance_score", "stage_scores", BEST_WINDOW]
 
 
 def to_passage(node: BaseNode) -> Passage:
@@ -45,5 +45,5 @@ def to_node(hit: Hit) -> NodeWithScore:
         content = json.dumps({**kept, "metadata": metadata})
         node = metadata_dict_to_node({"_node_content": content, "_node_type": kept["class_name"]}, hit.passage.text)
     for keys in (node.excluded_llm_metadata_keys, node.excluded_embed_metadata_keys):
-        keys += [key for key in _REASONS if key not in keys]
+        keys += [key for key in _REASONS if key in metadata and key not in keys]
     return NodeWithScore(node=node, score=hit.score)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from llama_index.core import instrumentation
-from llama_index.core.bridge.pydantic import Field
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from hybrid_core.errors import InvalidInputError
-from hybrid_core.rerankers.base import Reranker, rank
+from hybrid_core.rerankers.base import Reranker
+from hybrid_core.rerankers.budget import Budget
+from hybrid_core.rerankers.stage import Ranked, RerankStage
+from hybrid_core.types import BEST_WINDOW
 
 from .nodes import copied
 
@@ -20,12 +23,17 @@ dispatcher = instrumentation.get_dispatcher(__name__)  # type: ignore[attr-defin
 class BgeReranker(BaseNodePostprocessor):
     """Keeps the nodes that a reranker scores highest; drops into any query engine as a node postprocessor.
 
-    Returned nodes are new NodeWithScore values; the ones passed in are left as they are. Fires LlamaIndex's rerank
-    events at start and end, for empty input too.
+    Returned nodes are new NodeWithScore values, with `best_window`, the characters [start, end) that earned the score,
+    in their metadata where the text was read in windows; the ones passed in are left as they are. What a budget left
+    out comes last, in the order it came in and with the score that it had. Fires LlamaIndex's rerank events at start
+    and end, for empty input too.
 
     Attributes:
         reranker: a loaded reranker.
         top_n: how many nodes to keep.
+        budget: how long a call may take; None scores all nodes.
+        min_score: leaves out nodes that score less, or were not scored.
+        instruction: in words, what makes a node relevant, for a reranker that takes one.
 
     Example:
         >>> reranker = BgeReranker(reranker=LateInteractionReranker(BgeM3Encoder.tiny()), top_n=1)
@@ -36,6 +44,10 @@ class BgeReranker(BaseNodePostprocessor):
 
     reranker: Reranker = Field(exclude=True)
     top_n: int = 5
+    budget: Budget | None = None
+    min_score: float | None = None
+    instruction: str | None = None
+    _stage: RerankStage | None = PrivateAttr(default=None)
 
     @classmethod
     def class_name(cls) -> str:
@@ -57,8 +69,29 @@ class BgeReranker(BaseNodePostprocessor):
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             texts = [item.node.get_content(metadata_mode=MetadataMode.NONE) for item in nodes]
-            order = rank(self.reranker, query, texts, self.top_n)
-            best = [NodeWithScore(node=copied(nodes[i].node), score=score) for i, score in order]
+            stage = self._stage
+            if stage is None or stage.reranker is not self.reranker:  # kept, since it learns the reranker's speed
+                stage = self._stage = RerankStage(self.reranker)
+            ranked = stage.rank(
+                query,
+                texts,
+                top_n=self.top_n,
+                budget=self.budget,
+                min_score=self.min_score,
+                instruction=self.instruction,
+            )
+            best = [_scored(nodes[item.position], item) for item in ranked]
             event.on_end(payload={EventPayload.NODES: best})
         dispatcher.event(ReRankEndEvent(nodes=best))
         return best
+
+
+def _scored(given: NodeWithScore, item: Ranked) -> NodeWithScore:
+    node = copied(given.node)
+    if item.score is not None:
+        node.metadata.pop(BEST_WINDOW, None)  # another reranker's
+    if item.window is not None:
+        node.metadata[BEST_WINDOW] = list(item.window)
+        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, BEST_WINDOW]
+        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, BEST_WINDOW]
+    return NodeWithScore(node=node, score=given.score if item.score is None else item.score)

@@ -57,10 +57,19 @@ if TYPE_CHECKING:
     from .fusion import ReciprocalRank as ReciprocalRank
     from .fusion import WeightedSum as WeightedSum
     from .pipeline import HybridIndex as HybridIndex
+    from .rerankers.base import InstructedReranker as InstructedReranker
     from .rerankers.base import Reranker as Reranker
+    from .rerankers.base import WindowedReranker as WindowedReranker
+    from .rerankers.budget import Budget as Budget
+    from .rerankers.cascade import Cascade as Cascade
     from .rerankers.cross_encoder import CrossEncoderReranker as CrossEncoderReranker
     from .rerankers.late_interaction import LateInteractionReranker as LateInteractionReranker
+    from .rerankers.llm.bge_llm import BgeLlmReranker as BgeLlmReranker
+    from .rerankers.llm.mono_t5 import MonoT5Reranker as MonoT5Reranker
+    from .rerankers.llm.qwen3 import Qwen3Reranker as Qwen3Reranker
     from .rerankers.remote import RemoteReranker as RemoteReranker
+    from .rerankers.stage import Ranked as Ranked
+    from .rerankers.stage import RerankStage as RerankStage
     from .stores.base import Store as Store
     from .stores.milvus import MilvusStore as MilvusStore
     from .stores.qdrant import QdrantNames as QdrantNames
@@ -88,23 +97,32 @@ __getattr__, __all__ = lazy_exports(
         **dict.fromkeys("DistributionBased Fusion ReciprocalRank WeightedSum".split(), ".fusion"),
         "parse_filter": ".filter_parsing",
         "BgeM3Encoder": ".encoders.bge_m3",
+        "BgeLlmReranker": ".rerankers.llm.bge_llm",
         "Bm25": ".encoders.sparse_sides.bm25",
+        "Budget": ".rerankers.budget",
+        "Cascade": ".rerankers.cascade",
         "CrossEncoderReranker": ".rerankers.cross_encoder",
         "Encoder": ".encoders.base",
         "EncoderSpec": ".encoders.encoder_spec",
         "HybridIndex": ".pipeline",
         "LateInteractionReranker": ".rerankers.late_interaction",
+        "InstructedReranker": ".rerankers.base",
         "MilvusStore": ".stores.milvus",
+        "MonoT5Reranker": ".rerankers.llm.mono_t5",
         "QdrantNames": ".stores.qdrant",
         "QdrantStore": ".stores.qdrant",
+        "Qwen3Reranker": ".rerankers.llm.qwen3",
+        "Ranked": ".rerankers.stage",
         "RemoteEncoder": ".encoders.remote",
         "RemoteReranker": ".rerankers.remote",
+        "RerankStage": ".rerankers.stage",
         "Reranker": ".rerankers.base",
         "SentenceTransformerEncoder": ".encoders.sentence_transformer",
         "SparseSide": ".encoders.sparse_sides.base",
         "Splade": ".encoders.sparse_sides.splade",
         "Store": ".stores.base",
         "TeiSparse": ".encoders.remote",
+        "WindowedReranker": ".rerankers.base",
         "WorkerPool": ".encoders.pool",
     },
 )

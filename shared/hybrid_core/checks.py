@@ -85,7 +85,7 @@ def check_passages(passages: Iterable[Passage]) -> list[tuple[Passage, str]]:
         check_text(passage.text, f"text of {owner}")
         item = (passage, encode_metadata(passage.metadata, owner))
         seen = checked.setdefault(passage.id, item)
-        if seen[0].text != passage.text or _sorted_json(seen[1]) != _sorted_json(item[1]):
+        if seen is not item and (seen[0].text != passage.text or _sorted_json(seen[1]) != _sorted_json(item[1])):
             raise DuplicateIdError(
                 f"id {passage.id!r:.80} occurs twice in this call with different text or metadata; "
                 "give each passage an id of its own"

@@ -1,31 +1,29 @@
-"""HybridIndex: the one file that joins the stages."""
+"""HybridIndex: the public face of the stages, which `ingest` joins for writing and `searching` for reading."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
+from numpy.typing import ArrayLike
 
-from .checks import check_count, check_mode, check_passages, check_text, encode_metadata
 from .encoders.base import Encoder
 from .errors import InvalidInputError
 from .filter_parsing import parse_filter
 from .filters import Filter
 from .fusion import Fusion, ReciprocalRank
+from .ingest import ingest, ingest_encoded
 from .inputs import check_ids, pair_up
-from .rerankers.base import Reranker, rank
+from .rerankers.base import Reranker
+from .rerankers.budget import Budget
+from .rerankers.stage import RerankStage
+from .searching import Request, answer, check_part, explained, find
 from .stores.base import Store
-from .types import Encoding, Hit, Metadata, Mode, Passage, Scored, SparseVector, StageScore, TokenMatch
-
-logger = logging.getLogger(__name__)
-
-_CHUNK = 1_000  # passages encoded and committed together: what a crash costs at most
+from .types import DenseType, Encoding, Hit, Metadata, Mode, Passage, SparseVector
+from .vector_checks import check_dense, check_sparse
 
 
 class HybridIndex:
@@ -53,6 +51,7 @@ class HybridIndex:
         self.store = store
         self.encoder = encoder
         self.reranker = reranker
+        self._stage: RerankStage | None = None
         self.fusion = fusion or ReciprocalRank()
 
     @classmethod
@@ -63,6 +62,7 @@ class HybridIndex:
         encoder: Encoder,
         reranker: Reranker | None = None,
         fusion: Fusion | None = None,
+        dense_dtype: DenseType | None = None,
     ) -> HybridIndex:
         """Open the index in a folder, made if missing.
 
@@ -71,16 +71,21 @@ class HybridIndex:
             encoder: the model; an index can only be opened with the one it was built with.
             reranker: scores the candidates again; None leaves the fused order.
             fusion: how dense and sparse are joined; None is reciprocal rank fusion with k = 60.
+            dense_dtype: how a folder keeps its dense vectors: "float32", or "float16" for half the size and about three
+                digits; None takes what the index has, float32 of a new one.
 
         Raises:
             ModelMismatchError: the index was built with another model; the message names both.
+            InvalidInputError: a part is of the wrong kind, or the index keeps its vectors in another type.
             IndexCorruptError, StorageError: the folder cannot be used.
         """
-        parts = ((encoder, Encoder, "encoder"), (reranker, Reranker, "reranker"), (fusion, Fusion, "fusion"))
-        for given, protocol, name in parts:
-            if not isinstance(given, protocol) and not (given is None and name != "encoder"):
-                raise InvalidInputError(f"{name}={given!r:.80} is no {name}; pass an object, not a name")
+        check_part(encoder, Encoder, "encoder")
+        for given, protocol, name in ((reranker, Reranker, "reranker"), (fusion, Fusion, "fusion")):
+            if given is not None:
+                check_part(given, protocol, name)
         store: Store
+        if dense_dtype not in (None, "float32", "float16") or (path is None and dense_dtype == "float16"):
+            raise InvalidInputError(f"dense_dtype={dense_dtype!r}: 'float32', or 'float16' for an index in a folder")
         if path is None:
             from .stores.memory import MemoryStore
 
@@ -88,7 +93,7 @@ class HybridIndex:
         else:
             from .stores.embedded import EmbeddedStore
 
-            store = EmbeddedStore(path, encoder.fingerprint)
+            store = EmbeddedStore(path, encoder.fingerprint, dense_dtype=dense_dtype)
         return cls(store, encoder=encoder, reranker=reranker, fusion=fusion)
 
     def __enter__(self) -> HybridIndex:
@@ -116,21 +121,24 @@ class HybridIndex:
     ) -> list[str]:
         """Store texts, replacing passages with the same id.
 
-        A list is checked as a whole before anything is written; a generator is read, checked and written by the
-        thousand. A text that is already in the index, under whatever id, is not embedded again.
+        A list is checked as a whole before anything is written; a generator is read and checked by the thousand, in
+        the caller's thread, at most three thousand ahead of what is committed. Each thousand is committed whole and in
+        order, while the next is embedded. A passage that is there already, as it is, costs neither an embedding nor a
+        write: so a call that was cut short is resumed by making it again. A text that is there under another id is
+        written, but not embedded again.
 
         Args:
             texts: strings, or Passages, which carry their own id and metadata.
             ids: one a text; None derives each from text and metadata, so that adding the same again changes nothing.
             metadatas: one a text.
-            show_progress: draw a progress bar while encoding.
+            show_progress: draw one progress bar over all passages.
 
         Returns:
             The ids, one a text given.
 
         Raises:
             InvalidTextError, MetadataError, DuplicateIdError, InvalidInputError: naming the text at fault.
-            EmbeddingError, StorageError: nothing of the current thousand is visible.
+            EmbeddingError, StorageError: from the thousand at fault on nothing is written; those before it are.
         """
         if isinstance(texts, (str, bytes, Passage)):
             raise InvalidInputError(f"texts is one {type(texts).__name__}: wrap it in a list")
@@ -142,16 +150,24 @@ class HybridIndex:
         passages = pair_up(texts, ids, metadatas)
         return self.upsert(list(passages) if isinstance(texts, Sequence) else passages, show_progress=show_progress)
 
-    def upsert(self, passages: Iterable[Passage], *, show_progress: bool = False) -> list[str]:
-        """Store Passages, replacing those with the same id; otherwise as `add`."""
-        if isinstance(passages, Sequence):
-            check_passages(passages)
-        written: list[str] = []
-        stream = iter(passages)
-        while chunk := list(islice(stream, _CHUNK)):
-            self._write(check_passages(chunk), show_progress)
-            written += [passage.id for passage in chunk]
-        return written
+    def upsert(
+        self, passages: Iterable[Passage], *, encoding: Encoding | None = None, show_progress: bool = False
+    ) -> list[str]:
+        """Store Passages, replacing those with the same id; otherwise as `add`.
+
+        Args:
+            passages: with ids and metadata of their own.
+            encoding: their vectors, if they are at hand: row i belongs to passage i. All passages are then written with
+                these, changed or not; they must be what this index's encoder gives (`encode_documents`), since a text
+                that comes again is given the vectors it has here.
+            show_progress: draw one progress bar over all passages.
+
+        Raises:
+            InvalidInputError: the encoding does not fit the passages or the encoder; and what `add` raises.
+        """
+        if encoding is not None:
+            return ingest_encoded(self.store, self.encoder.fingerprint, passages, encoding)
+        return ingest(self.store, self.encoder, passages, show_progress=show_progress)
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: Filter | dict[str, Any] | None = None) -> int:
         """Delete passages by id, or all that satisfy a filter.
@@ -187,6 +203,12 @@ class HybridIndex:
         candidates: int = 50,
         filter: Filter | dict[str, Any] | None = None,
         mode: Mode = "hybrid",
+        *,
+        rerank: bool = True,
+        fusion: Fusion | None = None,
+        budget: Budget | None = None,
+        min_score: float | None = None,
+        instruction: str | None = None,
     ) -> list[Hit]:
         """Find the passages that answer a query best.
 
@@ -196,16 +218,22 @@ class HybridIndex:
             candidates: how many each side recalls, and how many of the fused list are reranked (TopK); at least k.
             filter: only passages whose metadata satisfies it; a filter object or its dict form.
             mode: "hybrid", or one side alone.
+            rerank: False leaves the index's reranker out.
+            fusion: how dense and sparse are joined this time; None is the index's way.
+            budget: how long reranking may take; what there is no time for stays below the rest, in the fused order.
+            min_score: leaves out what the reranker gave less, and what it did not score.
+            instruction: in words, what makes a passage relevant, for a reranker that takes one.
 
         Returns:
             At most k hits, best first. "sparse" finds only passages that share a token with the query.
 
         Raises:
-            InvalidInputError: k or candidates is negative, or the mode unknown.
+            InvalidInputError: k or candidates is negative, the mode unknown, or one of the last three given without a
+                reranker that takes it.
             InvalidTextError, FilterError: the query or the filter cannot be read.
         """
-        hits, _ = self._search(query, k, candidates, filter, mode)
-        return hits
+        request = self._request(k, candidates, filter, fusion, budget, min_score, instruction)
+        return answer(self.store, self.encoder, self._stage_if(rerank), query, request, mode)[0]
 
     def explain(
         self,
@@ -214,21 +242,56 @@ class HybridIndex:
         candidates: int = 50,
         filter: Filter | dict[str, Any] | None = None,
         mode: Mode = "hybrid",
+        *,
+        rerank: bool = True,
+        fusion: Fusion | None = None,
+        budget: Budget | None = None,
+        min_score: float | None = None,
+        instruction: str | None = None,
     ) -> list[Hit]:
         """Search, and add to each hit the tokens it shares with the query; arguments as in `search`.
 
         The scores of `Hit.matches` add up exactly to the hit's sparse score.
         """
-        hits, sparse = self._search(query, k, candidates, filter, mode)
-        if sparse is None or not hits:
-            return hits
-        sparse = self.store.weigh(sparse)
-        stored = self.store.sparse_vectors([hit.passage.id for hit in hits])
-        # a passage that another thread deleted since the search keeps its stages, without the tokens
-        return [
-            replace(hit, matches=self._matches(sparse, stored[hit.passage.id])) if hit.passage.id in stored else hit
-            for hit in hits
-        ]
+        request = self._request(k, candidates, filter, fusion, budget, min_score, instruction)
+        hits, sparse = answer(self.store, self.encoder, self._stage_if(rerank), query, request, mode)
+        return explained(self.store, self.encoder, sparse, hits) if sparse is not None and hits else hits
+
+    def search_vectors(
+        self,
+        dense: ArrayLike | None = None,
+        sparse: SparseVector | None = None,
+        *,
+        k: int = 5,
+        candidates: int = 50,
+        filter: Filter | dict[str, Any] | None = None,
+        fusion: Fusion | None = None,
+    ) -> list[Hit]:
+        """Find the passages nearest to a query's vectors, where these are at hand; nothing is embedded or reranked.
+
+        Args:
+            dense: (d,) of the encoder's dimension. Scores are inner products; a vector of unit length, as the encoder
+                gives, makes them cosines.
+            sparse: over the encoder's vocabulary, weights > 0. With both, the two lists are fused.
+            k: how many hits.
+            candidates: how many each side recalls; at least k.
+            filter: only passages whose metadata satisfies it; a filter object or its dict form.
+            fusion: how dense and sparse are joined; None is the index's way.
+
+        Returns:
+            At most k hits, best first.
+
+        Raises:
+            InvalidInputError: no vector, or one that is not the encoder's kind or not finite; and as in `search`.
+            FilterError: the filter cannot be read.
+        """
+        request = self._request(k, candidates, filter, fusion)
+        if dense is None and sparse is None:
+            raise InvalidInputError("search_vectors needs a dense vector, a sparse one, or both")
+        made_by = self.encoder.fingerprint
+        row = None if dense is None else check_dense(dense, made_by)
+        tokens = None if sparse is None else check_sparse(sparse, made_by)
+        return find(self.store, request, row, tokens, most=request.k)
 
     def optimize(self) -> None:
         """Prepare the store for fast search over many passages, where it has such a step."""
@@ -236,83 +299,50 @@ class HybridIndex:
         if optimize is not None:
             optimize()
 
-    def _search(
-        self, query: str, k: int, candidates: int, filter: Filter | dict[str, Any] | None, mode: Mode
-    ) -> tuple[list[Hit], SparseVector | None]:
-        check_text(query, "query")
-        check_count(k, "k")
-        depth = max(k, check_count(candidates, "candidates"))
-        check_mode(mode)
-        expression = None if filter is None else parse_filter(filter)
-        if k == 0:
-            return [], None
-        # a reranker on this very encoder will ask for the query's multi-vectors: the same pass gives them
-        multi = getattr(self.reranker, "encoder", None) is self.encoder
-        encoding = self.encoder.encode_queries([query], multi=multi)
-        sparse = encoding.sparse_row(0)
-        lists: dict[str, list[Scored]] = {}
-        if mode != "sparse":
-            lists["dense"] = self.store.search_dense(encoding.dense[0], depth, expression)
-        if mode != "dense":
-            sparse = self.store.weigh(sparse)  # once, so that what `explain` shows is what was searched with
-            lists["sparse"] = self.store.search_sparse(sparse, depth, expression)
-        final = lists.get("dense" if mode == "dense" else "sparse", [])
-        if mode == "hybrid":
-            final = lists["fused"] = self.fusion(lists)
-        found = self.store.get([item.id for item in final[: depth if self.reranker else k]])
-        # a passage that another thread deleted since the search is left out
-        final = [item for item in final if item.id in found]
-        if self.reranker:
-            order = rank(self.reranker, query, [found[item.id].text for item in final])
-            final = lists["reranked"] = [Scored(final[i].id, score) for i, score in order]
-        return _hits(final[:k], lists, found), sparse
+    def compact(self) -> int:
+        """Give back the space of deleted and replaced passages; return how many there were.
 
-    def _matches(self, query: SparseVector, passage: SparseVector) -> tuple[TokenMatch, ...]:
-        shared, in_query, in_passage = np.intersect1d(
-            query.indices, passage.indices, assume_unique=True, return_indices=True
-        )
-        weights = zip(query.values[in_query].tolist(), passage.values[in_passage].tolist(), strict=True)
-        tokens = self.encoder.tokens(shared.tolist())
-        return tuple(TokenMatch(token, q, p, q * p) for token, (q, p) in zip(tokens, weights, strict=True))
+        Raises:
+            InvalidInputError: the store looks after its space itself.
+        """
+        return int(self._maintain("compact")())
 
-    def _write(self, checked: list[tuple[Passage, str]], show_progress: bool) -> None:
-        """Encode what is new and commit one chunk."""
-        stored = self.store.get([passage.id for passage, _ in checked])
-        changed = [
-            passage
-            for passage, metadata in checked
-            if (old := stored.get(passage.id)) is None
-            or old.text != passage.text
-            or encode_metadata(old.metadata, "a stored passage") != metadata
-        ]
-        if not changed:
-            return
-        blank = [passage.id for passage in changed if not passage.text.strip()]
-        if blank:
-            logger.warning(
-                "%d passages hold no text (first id: %r); stored, but hardly to be found", len(blank), blank[0]
-            )
-        self.store.upsert(changed, self._encode([passage.text for passage in changed], show_progress))
+    def backup(self, folder: str | Path) -> int:
+        """Copy the index, as of now, to a new folder, which opens on any machine; return the number of passages.
 
-    def _encode(self, texts: list[str], show_progress: bool) -> Encoding:
-        """Encode each distinct text that the store has no vectors of."""
-        distinct = list(dict.fromkeys(texts))
-        known, stored = self.store.encodings(distinct)
-        fresh = sorted(set(range(len(distinct))) - set(known))
-        parts = [] if stored is None else [stored]
-        if fresh:
-            new = self.encoder.encode_documents([distinct[i] for i in fresh], show_progress=show_progress)
-            parts.append(new)
-        row_of = {distinct[i]: row for row, i in enumerate(known + fresh)}
-        return Encoding.join(parts).rows([row_of[text] for text in texts])
+        Searches and writes may go on meanwhile. The folder appears when the copy is whole.
 
+        Raises:
+            StorageError: there is something at that path already, or it cannot be written.
+            IndexCorruptError: the index is damaged.
+            InvalidInputError: the store is a database with backups of its own, or in memory.
+        """
+        return int(self._maintain("backup")(folder))
 
-def _hits(final: list[Scored], lists: dict[str, list[Scored]], found: dict[str, Passage]) -> list[Hit]:
-    stages = {
-        name: {item.id: StageScore(item.score, rank) for rank, item in enumerate(ranked, start=1)}
-        for name, ranked in lists.items()
-    }
-    return [
-        Hit(found[id_], score, {name: ranks[id_] for name, ranks in stages.items() if id_ in ranks})
-        for id_, score in final
-    ]
+    def _maintain(self, step: str) -> Callable[..., Any]:
+        method: Callable[..., Any] | None = getattr(self.store, step, None)
+        if method is None:
+            raise InvalidInputError(f"{self.store!r} has no {step} of ours; an index in a folder has")
+        return method
+
+    def _request(
+        self,
+        k: int,
+        candidates: int,
+        filter: Filter | dict[str, Any] | None,
+        fusion: Fusion | None,
+        budget: Budget | None = None,
+        min_score: float | None = None,
+        instruction: str | None = None,
+    ) -> Request:
+        request = Request.read(k, candidates, filter, self.fusion if fusion is None else fusion)
+        return replace(request, budget=budget, min_score=min_score, instruction=instruction)
+
+    def _stage_if(self, rerank: bool) -> RerankStage | None:
+        """Return what reranks, if anything does: the same for as long as the reranker is, since it learns its speed."""
+        if not rerank or self.reranker is None:
+            return None
+        stage = self._stage
+        if stage is None or stage.reranker is not self.reranker:
+            stage = self._stage = RerankStage(self.reranker)
+        return stage

@@ -18,7 +18,9 @@ IntArray: TypeAlias = NDArray[np.int32]
 Metadata: TypeAlias = Mapping[str, Any]
 Mode: TypeAlias = Literal["hybrid", "dense", "sparse"]
 SparseWeighting: TypeAlias = Literal["plain", "idf"]
+DenseType: TypeAlias = Literal["float32", "float16"]  # how a store keeps dense vectors
 
+BEST_WINDOW = "best_window"  # the metadata key of `Hit.window`; LlamaIndex's sentence windows have "window"
 PRIVATE_PREFIX = "_bge_hybrid_"  # metadata keys that begin so are an adapter's own, kept from its users
 
 
@@ -181,24 +183,31 @@ class Hit:
 
     Attributes:
         passage: what was found.
-        score: the score of the last stage; higher is better; comparable within one search.
+        score: the score of the last stage that the passage came to; higher is better; comparable among hits of one
+            search that came to the same stage. A hit without "reranked" in its stages was not reranked, keeps the score
+            that it was found with, and stands below those that were.
         stages: stage name ("dense", "sparse", "fused", "reranked") -> StageScore, for each stage that returned
-            the passage.
+            the passage. Of a cascade the last reranker is "reranked", those before it "reranked_1" and so on.
         matches: the tokens shared with the query, filled by `HybridIndex.explain` only; their scores, added in this
             order, are the sparse score to the last bit.
+        window: the characters [start, end) of the passage's text that earned the reranker's score; None where it read
+            the text as a whole, or none did.
     """
 
     passage: Passage
     score: float
     stages: Mapping[str, StageScore]
     matches: tuple[TokenMatch, ...] = ()
+    window: tuple[int, int] | None = None
 
     def annotated_metadata(self) -> dict[str, Any]:
         """Return a copy of the passage's metadata with the reasons added.
 
-        `relevance_score` is the score, `stage_scores` maps each stage to its score and rank; entries of the same name
-        are hidden by them in this copy. Entries that an adapter keeps for itself are left out.
+        `relevance_score` is the score, `stage_scores` maps each stage to its score and rank, `best_window` is the
+        window of a hit that has one; entries of the same name are hidden by them in this copy. Entries that an adapter
+        keeps for itself are left out.
         """
         stages = {name: stage._asdict() for name, stage in self.stages.items()}
         public = copy.deepcopy(public_metadata(self.passage.metadata))
-        return {**public, "relevance_score": self.score, "stage_scores": stages}
+        window = {} if self.window is None else {BEST_WINDOW: list(self.window)}
+        return {**public, "relevance_score": self.score, "stage_scores": stages, **window}

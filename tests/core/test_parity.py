@@ -109,7 +109,8 @@ def test_reranker_scores_equal_flagembedding_and_sentence_transformers(random_re
     from sentence_transformers import CrossEncoder
 
     query = "How many times is a failed job tried again?"
-    ours = CrossEncoderReranker(random_reranker, device="cpu").score(query, TEXTS)
+    # the references cut what does not fit; ours reads the first window alone where it is told to
+    ours = CrossEncoderReranker(random_reranker, device="cpu", pooling="first").score(query, TEXTS)
     pairs = [(query, text) for text in TEXTS]
     theirs = flag_reranker(random_reranker, length=LENGTH).compute_score(pairs)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)

@@ -66,7 +66,7 @@ def test_blank_text_is_stored_and_reported(index: HybridIndex, text: str, caplog
 
 
 def test_a_blank_query_is_answered(index: HybridIndex) -> None:
-    """Fault 16."""
+    """Fault 16: an empty or white-space query is none either."""
     index.add(["some text"], ids=["a"])
     assert [hit.passage.id for hit in index.search("")] == ["a"]
     assert index.search(" ", mode="sparse") == []
@@ -80,6 +80,21 @@ def test_a_megabyte_of_text_is_kept_whole(index: HybridIndex) -> None:
     assert index.get(["big"]) == [Passage("big", text)]
     assert index.search("worker", k=1)[0].passage.text == text
     assert len(index.search(text, k=2)) == 2
+
+
+def test_a_text_longer_than_the_model_sees_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 17: kept whole; truncation for the model is reported once."""
+    texts = ["A worker pulls tasks. " * 100, "The queue keeps tasks. " * 100]
+    with (
+        caplog.at_level(logging.WARNING, logger="hybrid_core"),
+        HybridIndex.open(None, encoder=BgeM3Encoder.tiny(max_length=32)) as index,
+    ):
+        for text in texts:
+            index.add([text], ids=[text[:5]])
+        assert [passage.text for passage in index.get(index.ids()) if passage] == texts
+    assert [record.getMessage().startswith("1 of 1 texts are longer than 32 tokens") for record in caplog.records] == [
+        True
+    ]
 
 
 def test_a_lone_surrogate_is_refused_wherever_it_is(index: HybridIndex) -> None:
@@ -133,7 +148,7 @@ def test_metadata_comes_back_from_a_search_exactly(index: HybridIndex) -> None:
 def test_k_of_0_gives_nothing_negative_k_raises_and_large_k_gives_all(
     index: HybridIndex, encoder: BgeM3Encoder
 ) -> None:
-    """Fault 23."""
+    """Fault 23: k of zero, below and beyond."""
     index.add([f"text {i}" for i in range(70)])
     with forward_passes(encoder) as passes:
         assert index.search("k of zero", k=0) == []
@@ -146,7 +161,7 @@ def test_k_of_0_gives_nothing_negative_k_raises_and_large_k_gives_all(
 
 
 def test_an_empty_index_finds_nothing(index: HybridIndex) -> None:
-    """Fault 24."""
+    """Fault 24: []."""
     assert len(index) == 0
     for mode in ("hybrid", "dense", "sparse"):
         assert index.search("anything", mode=mode) == index.explain("anything", mode=mode) == []  # type: ignore[arg-type]

@@ -14,8 +14,10 @@ import pytest
 from hybrid_core import (
     BgeM3Encoder,
     CrossEncoderReranker,
+    Encoding,
     Eq,
     HybridIndex,
+    InvalidInputError,
     LateInteractionReranker,
     Passage,
     ReciprocalRank,
@@ -27,11 +29,19 @@ from hybrid_core import (
 QUERIES = ["How many times is a failed job tried again?", "怎样配置限流？", "worker queue", "browser request"]
 
 
-@pytest.fixture
-def demo(index: HybridIndex) -> HybridIndex:
-    """An index of the passages of the demo."""
+@pytest.fixture(scope="module")
+def corpus(encoder: BgeM3Encoder) -> tuple[list[Passage], Encoding]:
+    """The passages of the demo and their vectors."""
     lines = (files("hybrid_core") / "demo" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    index.upsert([Passage(**json.loads(line)) for line in lines])
+    passages = [Passage(**json.loads(line)) for line in lines]
+    return passages, encoder.encode_documents([passage.text for passage in passages])
+
+
+@pytest.fixture
+def demo(index: HybridIndex, corpus: tuple[list[Passage], Encoding]) -> HybridIndex:
+    """An index of the passages of the demo."""
+    passages, encoding = corpus
+    index.upsert(passages, encoding=encoding)
     return index
 
 
@@ -175,6 +185,26 @@ def test_the_real_rerankers_work_in_the_index(demo: HybridIndex, random_reranker
         assert scores == sorted(scores, reverse=True)
         expected = reranker.score(query, [hit.passage.text for hit in hits])
         np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_a_call_can_leave_the_reranker_out(demo: HybridIndex) -> None:
+    reranker = ByLength()
+    index = HybridIndex(demo.store, encoder=demo.encoder, reranker=reranker)
+    assert index.search("worker queue", k=7, rerank=False) == demo.search("worker queue", k=7)
+    assert index.explain("worker queue", k=7, rerank=False) == demo.explain("worker queue", k=7)
+    assert reranker.seen == []
+    assert index.search("worker queue", k=7) != demo.search("worker queue", k=7)
+
+
+def test_a_call_can_bring_a_fusion_of_its_own(demo: HybridIndex) -> None:
+    fusion = WeightedSum.from_alpha(0.3)
+    other = HybridIndex(demo.store, encoder=demo.encoder, fusion=fusion)
+    for query in QUERIES:
+        assert demo.search(query, k=9, fusion=fusion) == other.search(query, k=9)
+        assert demo.explain(query, k=9, fusion=fusion) == other.explain(query, k=9)
+        assert other.search(query, k=9, fusion=ReciprocalRank()) == demo.search(query, k=9)
+    with pytest.raises(InvalidInputError, match="fusion='rrf' is no fusion"):
+        demo.search("worker queue", fusion="rrf")  # type: ignore[arg-type]
 
 
 def test_a_reranker_is_not_asked_about_nothing(index: HybridIndex) -> None:

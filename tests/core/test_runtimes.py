@@ -12,6 +12,7 @@ import torch
 from checkpoints import TINY, copy_tokenizer, save, write_m3, write_reranker
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from hybrid_core import BgeM3Encoder, CrossEncoderReranker, InvalidInputError, ModelLoadError
 from hybrid_core.encoders.runtimes.packing import pack
@@ -111,11 +112,13 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, kind: str, changes: 
 
 def test_an_architecture_of_another_kind_runs_in_sentence_transformers(tmp_path: Path) -> None:
     folder, model = write_classifier(tmp_path / "electra", "Electra", embedding_size=48)
-    reranker = CrossEncoderReranker(folder, device="cpu", max_length=64)
+    reranker = CrossEncoderReranker(folder, device="cpu", max_length=64, pooling="first")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(64, strategy="only_second")
     texts = ["a worker", "tasks and queues " * 30, "x"]
     with torch.inference_mode():
         for text, score in zip(texts, reranker.score("which worker?", texts), strict=True):
-            ids = reranker._tokenizer.encode("which worker?", text).ids
+            ids = tokenizer.encode("which worker?", text).ids
             logit = model(input_ids=torch.tensor([ids])).logits
             assert score == pytest.approx(torch.sigmoid(logit).item(), abs=TOLERANCE)
     with pytest.raises(InvalidInputError, match="int8"):

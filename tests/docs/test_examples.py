@@ -20,6 +20,8 @@ MODULES = [
     "hybrid_core.fusion",
     "hybrid_core.pipeline",
     "langchain_hybrid.embeddings",
+    "hybrid_core.rerankers.cascade",
+    "hybrid_core.rerankers.stage",
     "langchain_hybrid.reranker",
     "langchain_hybrid.retriever",
     "llamaindex_hybrid.embeddings",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from sentence_checkpoints import PROMPTS, write_dense, write_splade
 
 sys.path.append(str(Path(__file__).parents[1] / "stores"))  # the server that speaks Qdrant's REST
@@ -18,15 +17,6 @@ from hybrid_core.stores.memory import MemoryStore
 from hybrid_core.stores.qdrant import QdrantStore
 
 Open = Callable[[Fingerprint], Store]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models are too small to gain by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

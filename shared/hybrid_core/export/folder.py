@@ -102,7 +102,9 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists():
         return
     if not overwrite:
-        raise InvalidInputError(f"{target} exists already; choose another folder, or pass overwrite=True (command line: --overwrite)")
+        raise InvalidInputError(
+            f"{target} exists already; choose another folder, or pass overwrite=True (on the command line --overwrite)"
+        )
     if not (target / ONNX / RECORD).is_file():
         raise InvalidInputError(f"{target} is no export (it has no {ONNX}/{RECORD}), so it is not replaced")
 

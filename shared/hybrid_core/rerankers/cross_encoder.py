@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from operator import attrgetter
@@ -27,7 +26,10 @@ from ..encoders.runtimes.transformer import ROBERTA, unsupported
 from ..encoders.tokenizing import load_tokenizer
 from ..errors import EmbeddingError, ModelLoadError
 from ..types import FloatArray, IntArray
+from .base import Windowed
 from .library_scorer import LibraryScorer
+from .pairs import PairBuilder, Pairs
+from .windows import Pooling, check_pooling
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +42,22 @@ class CrossEncoderReranker:
     BAAI/bge-reranker-base, -large and -v2-m3, cross-encoder/ms-marco-MiniLM-L6-v2 and all of BERT's and XLM-RoBERTa's
     architecture run without padding on an engine of our own; any other architecture runs in sentence-transformers.
 
+    A text that does not fit beside the query is read in overlapping windows, and `score_windows` names the best; each
+    window's own characters, scored alone, give that window's score, unless a window had to begin or end inside a word.
+    The windows of a call are run `batch_tokens` at a time, so the model's memory does not grow with a text's length.
+    Only what lies beyond 256 windows is not read, and that is reported.
+
     Args:
         model: a hub name or a folder.
         precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32", "fp16", "bf16", or "int8" (CPU; scores differ
             a little from the others').
         device: a torch device; None takes the best there is.
         backend: "torch", "onnx" (for what `bge-hybrid export` wrote), or "auto": whichever the folder is for.
-        max_length: tokens of query and passage together; the model's own limit where that is less. The longer of the
-            two is cut first.
-        batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 65,536 on a GPU.
+        max_length: tokens of query and passage together; the model's own limit where that is less. Where they do not
+            fit, a query over half of it is cut to half, and the passage is read in windows.
+        pooling: how the windows of a text make its score: "max" is the best window's, "top3" the mean of the three
+            best, "first" the first window's, without reading the others (what truncation would give).
+        batch_tokens: the most tokens in a pass; None takes 2,048 on the CPU, 65,536 on a GPU.
         revision, cache_dir, local_files_only: as in huggingface_hub.snapshot_download.
 
     Raises:
@@ -65,12 +74,14 @@ class CrossEncoderReranker:
         device: str | None = None,
         backend: Backend = "auto",
         max_length: int = 1024,
+        pooling: Pooling = "max",
         batch_tokens: int | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
         check_count(max_length, "max_length", least=4)
+        self._pooling = check_pooling(pooling)
         if batch_tokens is not None:
             check_count(batch_tokens, "batch_tokens", least=1)
         self.name, folder = find_folder(
@@ -78,11 +89,15 @@ class CrossEncoderReranker:
         )
         config = _read_config(folder, self.name)
         self._runtime = _open_runtime(folder, config, self.name, backend, device, precision)
-        self._tokenizer = load_tokenizer(folder, self.name)
         self._max_length = min(max_length, _own_limit(config, folder))
-        self._tokenizer.enable_truncation(self._max_length, strategy="longest_first")  # set once, for all threads
-        self._typed = int(config.get("type_vocab_size", 1)) > 1
-        self._batch_tokens = batch_tokens or (4_096 if self._runtime.device.startswith("cpu") else 65_536)
+        self._pairs = PairBuilder(
+            load_tokenizer(folder, self.name),
+            self.name,
+            max_length=self._max_length,
+            typed=int(config.get("type_vocab_size", 1)) > 1,
+            pooling=self._pooling,
+        )
+        self._batch_tokens = batch_tokens or (2_048 if self._runtime.device.startswith("cpu") else 65_536)
         self._queue = BatchingQueue(
             self._answer,
             weight=attrgetter("tokens"),
@@ -90,7 +105,6 @@ class CrossEncoderReranker:
             most_waiting=_WAITING * self._batch_tokens,
             name=self.name,
         )
-        self._reported_truncation = False
 
     @classmethod
     def tiny(cls, *, device: str | None = "cpu") -> CrossEncoderReranker:
@@ -127,14 +141,26 @@ class CrossEncoderReranker:
             InvalidTextError: the query or a text is not a string.
             EmbeddingError: naming the position of a text for which the model returned NaN.
         """
+        return self.score_windows(query, texts).scores
+
+    def score_windows(self, query: str, texts: Sequence[str]) -> Windowed:
+        """Return what `score` returns, and of each text that is read in windows the characters of the best.
+
+        Raises:
+            InvalidTextError, EmbeddingError: as `score`.
+        """
         check_text(query, "query")
         texts = check_texts(texts)
-        scores = self._queue.call(self._job(query, texts)) if texts else np.empty(0, dtype=np.float32)
-        if np.isnan(scores).any():
-            raise EmbeddingError(f"{self.name!r} returned NaN for text {int(np.flatnonzero(np.isnan(scores))[0])}")
-        return scores
+        if not texts:
+            return Windowed(np.empty(0, dtype=np.float32), [])
+        pairs = self._pairs.build(query, texts)
+        found = pairs.pooled(self._queue.call(pairs), self._pooling)
+        if np.isnan(found.scores).any():
+            position = int(np.flatnonzero(np.isnan(found.scores))[0])
+            raise EmbeddingError(f"{self.name!r} returned NaN for text {position}")
+        return found
 
-    def _answer(self, jobs: list[_Job]) -> list[FloatArray]:
+    def _answer(self, jobs: list[Pairs]) -> list[FloatArray]:
         """Score the pairs of several callers in shared passes."""
         rows = [row for job in jobs for row in job.rows]
         types = [kinds for job in jobs for kinds in job.types]
@@ -148,31 +174,6 @@ class CrossEncoderReranker:
 
     def _run(self, rows: list[IntArray], types: list[IntArray], batch: IntArray) -> FloatArray:
         return self._runtime.run([rows[i] for i in batch], [types[i] for i in batch] if types else None)
-
-    def _job(self, query: str, texts: list[str]) -> _Job:
-        encoded = self._tokenizer.encode_batch_fast([(query, text) for text in texts])
-        rows = [np.array(item.ids, dtype=np.int32) for item in encoded]
-        full = sum(len(row) == self._max_length for row in rows)
-        if full and not self._reported_truncation:
-            self._reported_truncation = True
-            logger.warning(
-                "%d of %d texts fill the %d tokens that query and text share; what lies beyond is not scored. "
-                "Split such texts, or raise max_length. Reported once.",
-                full, len(texts), self._max_length,
-            )  # fmt: skip
-        return _Job(rows, [np.array(item.type_ids, dtype=np.int32) for item in encoded] if self._typed else [])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """One caller's pairs: token ids and, for a model that tells the two texts apart by them, token types."""
-
-    rows: list[IntArray]
-    types: list[IntArray]
-
-    @property
-    def tokens(self) -> int:
-        return sum(map(len, self.rows))
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any]:

@@ -84,10 +84,14 @@ class OnnxSession:
 
 
 def _cores() -> int:
-    """Return the cores that this process may use where these are not all; else 0, which lets onnxruntime choose.
+    """Return how many threads to use where that is less than one a core; else 0, which lets onnxruntime choose.
 
-    Left to itself it starts a thread for every core of the machine and ties it to that core.
+    Left to itself it starts a thread for every core of the machine and ties it to that core, whatever the process may
+    use, and whatever OMP_NUM_THREADS says, which torch heeds and a `WorkerPool` sets for its workers.
     """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     return allowed if allowed != os.cpu_count() else 0
 
