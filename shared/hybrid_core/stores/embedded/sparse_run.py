@@ -42,6 +42,7 @@ class Run:
         """Yield (position among the ascending tokens asked for, begin and end of its postings) of those that occur."""
         if not len(self.tokens):
             return
+        tokens = tokens.astype(self.tokens.dtype, copy=False)  # else all of ours would be converted, each time
         places = np.searchsorted(self.tokens, tokens)
         places[places == len(self.tokens)] = 0
         known = np.flatnonzero(self.tokens[places] == tokens)

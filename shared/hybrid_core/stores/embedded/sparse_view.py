@@ -1,9 +1,7 @@
 """The sparse view: an inverted index of runs of postings, in memory while it grows, mapped from files afterwards.
 
 Each batch of passages becomes a run; runs of similar size are merged within their stretch of 65,536 places, so there
-are few of them and a passage is moved log2(n) times in all. Scores are added in float64 in ascending order of token:
-the sum a passage gets is the same wherever it lies, and the one `explain` shows. The best are then found by block
-maxima, which passes over most of the scores.
+are few of them and a passage is moved log2(n) times in all. (How they are searched: `postings`.)
 
 `save` writes a run for each stretch and a list of them, `sparse.json`, which is replaced atomically. What it says is
 believed if the truth holds the same token and the files have the checksums it names; else they are built anew.
@@ -17,86 +15,16 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...types import IntArray, SparseVector
+from ...types import SparseVector
+from .postings import Postings
 from .sparse_run import SPAN, Run, load_run, merge, save_run, sort_rows
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 256
-_PIECE = 4_096  # postings added at a time, in memory that stays in the processor's cache: three times as fast
 _LIST = "sparse.json"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Postings:
-    """The runs at one moment, stretch by stretch; searched without a lock while others write."""
-
-    stretches: tuple[tuple[Run, ...], ...]
-    rows: int
-
-    def search(
-        self, query: SparseVector, k: int, allowed: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the places, and their scores, that hold the k best; those that tie with the last of them included.
-
-        Args:
-            query: tokens that no passage has match nothing.
-            k: at least 1.
-            allowed: which places may be returned (rows,).
-        """
-        totals = self._totals(query)
-        if not allowed.all():
-            totals[: self.rows] *= allowed
-        blocks = totals.reshape(-1, _BLOCK)
-        highest = blocks.max(axis=1)
-        # the k-th best block has a row of that score, and so have the k - 1 before it: no lower row is among the k best
-        least = np.partition(highest, len(highest) - k)[len(highest) - k] if k < len(highest) else 0.0
-        chosen = np.flatnonzero((highest >= least) & (highest > 0))
-        block, row = np.nonzero((blocks[chosen] >= least) & (blocks[chosen] > 0))
-        places = chosen[block] * _BLOCK + row
-        return places, totals[places]
-
-    def frequencies(self, tokens: IntArray, alive: NDArray[np.bool_]) -> tuple[int, NDArray[np.int64]]:
-        """Return how many passages have any token, and how many have each of these.
-
-        Args:
-            tokens: ascending.
-            alive: which places count (rows,).
-        """
-        df, n = np.zeros(len(tokens), dtype=np.int64), np.count_nonzero(alive)
-        for stretch, runs in enumerate(self.stretches):
-            here = alive[stretch * SPAN :]
-            for run in runs:
-                n -= np.count_nonzero(here[run.blank])
-                for position, begin, end in run.find(tokens):
-                    df[position] += np.count_nonzero(here[run.rows[begin:end]])
-        return int(n), df
-
-    def _totals(self, query: SparseVector) -> NDArray[np.float64]:
-        """Return the inner product with every place, padded with zeros to whole blocks."""
-        totals = np.zeros(-(-self.rows // _BLOCK) * _BLOCK, dtype=np.float64)
-        weights = query.values.astype(np.float64)
-        places, scratch = np.empty(_PIECE, dtype=np.intp), np.empty((2, _PIECE))
-        for stretch, runs in enumerate(self.stretches):
-            part = totals[stretch * SPAN : (stretch + 1) * SPAN]
-            for run in runs:
-                for position, begin, end in run.find(query.indices):
-                    for at in range(begin, end, _PIECE):
-                        upto = min(at + _PIECE, end)
-                        where, (sums, added) = places[: upto - at], scratch[:, : upto - at]
-                        where[:] = run.rows[at:upto]
-                        np.take(part, where, out=sums, mode="clip")  # the other modes make a copy first
-                        np.multiply(run.weights[at:upto], weights[position], out=added)
-                        sums += added
-                        part[where] = sums
-        return totals
 
 
 class SparseView:
