@@ -12,7 +12,7 @@ import typer
 from ..checks import check_mode, check_text
 from ..errors import HybridError, InvalidInputError, MissingDependencyError
 from ..types import Passage
-from . import importing
+from . import importing, upkeep
 from .models import ModelOption, load_encoder, load_reranker
 
 if TYPE_CHECKING:
@@ -75,11 +75,15 @@ def search(
             "model's own multi-vectors."
         ),
     ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that reranking may take; the rest keeps its fused order.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     model: ModelOption = None,
 ) -> None:
     """Search an index and show why each hit was found."""
     from ..pipeline import HybridIndex
+    from ..rerankers.budget import Budget
     from ..stores.embedded.ledger import read_fingerprint
     from .tables import hits_json, hits_table, make_console
 
@@ -87,9 +91,12 @@ def search(
         raise InvalidInputError(f"there is no index in {folder}; make one with: bge-hybrid index PATH --into {folder}")
     filters = _parse_filters(filter)
     chosen = check_mode(mode)
+    budget = None if budget_ms is None else Budget(milliseconds=budget_ms, max_candidates=max(k, candidates))
+    if budget and rerank is None:
+        raise InvalidInputError("--budget-ms is for reranking; name a reranker with --rerank")
     encoder = load_encoder(model, folder)
     with HybridIndex.open(folder, encoder=encoder, reranker=load_reranker(rerank, encoder)) as opened:
-        hits = opened.explain(question, k, candidates, filters, chosen)
+        hits = opened.explain(question, k, candidates, filters, chosen, budget=budget)
     if as_json:
         typer.echo(hits_json(hits))
     elif hits:
@@ -106,13 +113,23 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
 ) -> None:
     """Write a model for ONNX Runtime, which then needs neither torch nor transformers."""
+    from ..encoders.checkpoint import TINY
     from ..export.folder import export_model
 
+    if model == TINY:
+        raise InvalidInputError(
+            "the small models in the package are an encoder and a reranker; name the folder of one: "
+            "python -c \"import hybrid_core; print(hybrid_core.__path__[0] + '/models/tiny_m3')\""
+        )
     # a str as far as typer knows; export_model refuses what is no precision
     made = export_model(model, into, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
     size = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
     use = "BgeM3Encoder" if made.kind == "encoder" else "CrossEncoderReranker"
     typer.echo(f'{made.kind} in {made.precision}, {size / 1e6:,.0f} MB: use it as {use}("{into}")')
+
+
+for _command in (upkeep.optimize, upkeep.compact, upkeep.backup):
+    app.command()(_command)
 
 
 @app.command()

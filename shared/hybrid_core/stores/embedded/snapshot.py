@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...types import FloatArray, Scored, SparseVector
 from ..scoring import best, dense_candidates, exact_dense_scores, inverse_document_frequency, weighed
 from .dense_view import DenseView
-from .sparse_view import Postings
+from .postings import Postings
 from .vectors_file import scan, scan_some
 
 _EXACT = 5_000  # up to this many passages a look at every vector is as fast as HNSW,
