@@ -14,14 +14,21 @@ import langchain_hybrid
 import llamaindex_hybrid
 
 ROOT = Path(__file__).parents[2]
-SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def snippets(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+SNIPPETS = snippets(ROOT / "README.md")
+PAGES = {f"{path.stem}-{i}": one for path in (ROOT / "docs").rglob("*.md") for i, one in enumerate(snippets(path))}
 MODULES = [
     "hybrid_core.encoders.bge_m3",
     "hybrid_core.fusion",
     "hybrid_core.pipeline",
-    "langchain_hybrid.embeddings",
     "hybrid_core.rerankers.cascade",
     "hybrid_core.rerankers.stage",
+    "langchain_hybrid.embeddings",
     "langchain_hybrid.reranker",
     "langchain_hybrid.retriever",
     "llamaindex_hybrid.embeddings",
@@ -52,6 +59,13 @@ def test_a_readme_snippet_runs_as_it_stands(snippet, tmp_path, monkeypatch, caps
     exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102  # our own README
     printed = capsys.readouterr().out
     assert "SIGTERM" in printed or "网关" in printed or "worker" in printed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_snippet_of_the_documentation_runs_as_it_stands(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PAGES[page], page, "exec"), {})  # noqa: S102  # our own documentation
+    assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize("module", MODULES)
