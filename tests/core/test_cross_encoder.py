@@ -33,7 +33,8 @@ def test_it_is_a_reranker_with_a_name(reranker: CrossEncoderReranker, random_rer
     assert isinstance(reranker, Reranker)
     assert reranker.name == str(random_reranker)
     assert (
-        repr(reranker) == f"CrossEncoderReranker('{random_reranker}', max_length=512, precision='fp32', device='cpu')"
+        repr(reranker)
+        == f"CrossEncoderReranker('{random_reranker}', max_length=512, pooling='max', precision='fp32', device='cpu')"
     )
 
 

@@ -32,7 +32,7 @@ def fresh(random_m3: Path) -> BgeM3Encoder:
 
 def test_it_is_an_encoder(encoder: BgeM3Encoder) -> None:
     assert isinstance(encoder, Encoder)
-    assert repr(encoder) == "BgeM3Encoder('tiny', precision='fp32', device='cpu')"
+    assert repr(encoder) == "BgeM3Encoder('tiny', query_max_length=512, precision='fp32', device='cpu')"
 
 
 def test_rows_come_in_the_order_of_the_texts(encoder: BgeM3Encoder) -> None:

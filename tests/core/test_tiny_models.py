@@ -70,4 +70,6 @@ def test_the_reranker_lifts_answers_that_fusion_left_behind(reranker: CrossEncod
 
 def test_the_reranker_names_itself(reranker: CrossEncoderReranker) -> None:
     assert reranker.name == "tiny"
-    assert repr(reranker) == "CrossEncoderReranker('tiny', max_length=256, precision='fp32', device='cpu')"
+    assert (
+        repr(reranker) == "CrossEncoderReranker('tiny', max_length=256, pooling='max', precision='fp32', device='cpu')"
+    )

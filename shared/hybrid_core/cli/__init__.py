@@ -1,4 +1,4 @@
-"""The command line: `bge-hybrid index | search | demo`.
+"""The command line: `bge-hybrid index | search | eval | import | export | demo` and the upkeep of an index.
 
 This is an application on top of everything else, the adapters included; nothing imports it.
 """

@@ -13,6 +13,7 @@ from ..checks import check_mode, check_text
 from ..errors import HybridError, InvalidInputError, MissingDependencyError
 from ..types import Passage
 from . import importing, upkeep
+from .evaluate import evaluate
 from .models import ModelOption, load_encoder, load_reranker
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def export(
     typer.echo(f'{made.kind} in {made.precision}, {size / 1e6:,.0f} MB: use it as {use}("{into}")')
 
 
+app.command("eval")(evaluate)
 for _command in (upkeep.optimize, upkeep.compact, upkeep.backup):
     app.command()(_command)
 

@@ -145,7 +145,11 @@ class BgeM3Encoder:
         return self._runtime.precision
 
     def __repr__(self) -> str:
-        return f"BgeM3Encoder({self._fingerprint.model!r}, precision={self.precision!r}, device={self.device!r})"
+        query = f"query_max_length={self._query.max_length}"
+        if self._query.instruction:
+            query += f", query_instruction={self._query.instruction!r}"
+        name, precision = self._fingerprint.model, self.precision
+        return f"BgeM3Encoder({name!r}, {query}, precision={precision!r}, device={self.device!r})"
 
     def encode_documents(self, texts: Sequence[str], *, multi: bool = False, show_progress: bool = False) -> Encoding:
         """Encode passages.

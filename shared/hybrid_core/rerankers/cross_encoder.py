@@ -128,8 +128,8 @@ class CrossEncoderReranker:
 
     def __repr__(self) -> str:
         return (
-            f"CrossEncoderReranker({self.name!r}, max_length={self._max_length}, precision={self.precision!r}, "
-            f"device={self.device!r})"
+            f"CrossEncoderReranker({self.name!r}, max_length={self._max_length}, pooling={self._pooling!r}, "
+            f"precision={self.precision!r}, device={self.device!r})"
         )
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:

@@ -1,0 +1,58 @@
+"""Evaluation: systems measured on questions with known answers, with the uncertainty of each figure.
+
+    datasets, synthetic  ->  systems, running  ->  metrics, significance, comparison  ->  results
+
+Names are imported when first used. Needs the extra `eval`.
+"""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .comparison import Comparison as Comparison
+    from .comparison import QueryDifference as QueryDifference
+    from .datasets import EvaluationSet as EvaluationSet
+    from .datasets import read_beir as read_beir
+    from .datasets import read_csv as read_csv
+    from .datasets import read_set as read_set
+    from .datasets import read_trec as read_trec
+    from .embedding_quality import BitextResult as BitextResult
+    from .embedding_quality import ClusteringResult as ClusteringResult
+    from .embedding_quality import StsResult as StsResult
+    from .embedding_quality import bitext as bitext
+    from .embedding_quality import clustering as clustering
+    from .embedding_quality import sts as sts
+    from .evaluator import evaluate as evaluate
+    from .metrics import measure as measure
+    from .metrics import pairwise_accuracy as pairwise_accuracy
+    from .results import Evaluation as Evaluation
+    from .results import Latency as Latency
+    from .results import SystemResult as SystemResult
+    from .running import SystemRun as SystemRun
+    from .running import run_systems as run_systems
+    from .significance import Interval as Interval
+    from .significance import bootstrap_interval as bootstrap_interval
+    from .significance import randomisation_test as randomisation_test
+    from .synthetic import synthetic_set as synthetic_set
+    from .systems import System as System
+    from .systems import named_systems as named_systems
+    from .trec import read_run as read_run
+    from .trec import write_run as write_run
+
+__getattr__, __all__ = lazy_exports(
+    __name__,
+    {
+        **dict.fromkeys("Comparison QueryDifference".split(), ".comparison"),
+        **dict.fromkeys("EvaluationSet read_beir read_csv read_set read_trec".split(), ".datasets"),
+        **dict.fromkeys("BitextResult ClusteringResult StsResult bitext clustering sts".split(), ".embedding_quality"),
+        "evaluate": ".evaluator",
+        **dict.fromkeys("measure pairwise_accuracy".split(), ".metrics"),
+        **dict.fromkeys("Evaluation Latency SystemResult".split(), ".results"),
+        **dict.fromkeys("SystemRun run_systems".split(), ".running"),
+        **dict.fromkeys("Interval bootstrap_interval randomisation_test".split(), ".significance"),
+        "synthetic_set": ".synthetic",
+        **dict.fromkeys("System named_systems".split(), ".systems"),
+        **dict.fromkeys("read_run write_run".split(), ".trec"),
+    },
+)
