@@ -7,8 +7,8 @@
     python -m benchmarks.precision   what int8 costs in quality, on public sets
     python -m benchmarks.padding     how much of the work is padding
     python -m benchmarks.budget      latency budgets: in time, scored, quality
-    python -m benchmarks.store       stores on made-up vectors: ours, Chroma, Qdrant, Milvus, each in processes of its own
+    python -m benchmarks.store       ours, Chroma, Qdrant, Milvus on made-up vectors, each in processes of its own
 
 Each makes the checkpoints that it needs (random weights in the released models' sizes: speed does not depend on what
-the weights are), runs the systems in turns in one process, and writes its table into RESULTS.md with the hardware.
+the weights are), runs the systems in turns in one process (`store` each in its own), and writes its table into RESULTS.md with the hardware.
 """

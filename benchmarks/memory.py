@@ -20,6 +20,13 @@ def resident() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def high_water() -> float:
+    """Return the most memory held since the mark was reset, MB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+
 def main() -> None:
     """Encode, and compare the highest mark with what is held before and after."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -34,8 +41,9 @@ def main() -> None:
     encoder = BgeM3Encoder(folder, device="cpu")
     encoder.encode_documents(texts[:64])  # what any first call allocates
     model = resident()
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark: loading is not asked about
     encoding = encoder.encode_documents(texts)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    peak = high_water()
     sparse = encoding.sparse
     output = (encoding.dense.nbytes + sparse.data.nbytes + sparse.indices.nbytes + sparse.indptr.nbytes) / 1e6
     body = f"{hardware()}. {arguments.count:,} texts, {arguments.layers} layers of width 1024, fp32: the process holds "
