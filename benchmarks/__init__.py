@@ -10,5 +10,6 @@
     python -m benchmarks.store       ours, Chroma, Qdrant, Milvus on made-up vectors, each in processes of its own
 
 Each makes the checkpoints that it needs (random weights in the released models' sizes: speed does not depend on what
-the weights are), runs the systems in turns in one process (`store` each in its own), and writes its table into RESULTS.md with the hardware.
+the weights are), runs the systems in turns in one process (`store` each in its own), and writes its table into
+RESULTS.md with the hardware.
 """

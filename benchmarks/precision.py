@@ -40,7 +40,7 @@ def main() -> None:
     """Score every set in every precision and write them down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder of the sets")
-    parser.add_argument("--sample", type=int, default=300, help="rerank about this many queries a set")
+    parser.add_argument("--sample", type=int, default=300, help="rerank about this many queries a set; 0 for none")
     arguments = parser.parse_args()
     sets = [arguments.data / name for name in _SETS if (arguments.data / name / "qrels.tsv").is_file()]
     for name in _SETS:
@@ -55,16 +55,21 @@ def main() -> None:
         for folder in sets:
             base: list[float] = []
             for name, (encoder, reranker) in models.items():
-                scores = score_set(encoder, tokenizer, folder, 0.8, reranker, arguments.sample)
+                chosen = reranker if arguments.sample else None
+                scores = score_set(encoder, tokenizer, folder, 0.8, chosen, arguments.sample)
                 values = [scores[side]["ndcg10"] for side in ("dense", "sparse", "weighted")]
-                values.append(scores["rerank"]["reranked"])
+                if chosen:
+                    values.append(scores["rerank"]["reranked"])
                 base = base or values
                 changes = [f"{value:.4f} ({value / first - 1:+.1%})" for value, first in zip(values, base, strict=True)]
                 rows.append([folder.name, name, *changes])
                 print(*rows[-1], flush=True)
-    body = table(["set", "engine", "dense", "sparse", "weighted", "reranked"], rows)
-    note = f"{hardware()}. The small models; in brackets the change against torch fp32. Reranked: the fused top 50 of "
-    note += f"about {arguments.sample} queries a set."
+    heads = ["set", "engine", "dense", "sparse", "weighted"]
+    note = f"{hardware()}. The small models; in brackets the change against torch fp32."
+    if arguments.sample:
+        heads.append("reranked")
+        note += f" Reranked: the fused top 50 of about {arguments.sample} queries a set."
+    body = table(heads, rows)
     write_section("What int8 costs in quality", f"{note}\n\n{body}")
 
 

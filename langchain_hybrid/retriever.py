@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict
+from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from hybrid_core.cancellation import finish
 from hybrid_core.checks import make_passage
 from hybrid_core.encoders.base import Encoder
+from hybrid_core.errors import InvalidInputError
 from hybrid_core.fusion import Fusion
+from hybrid_core.index_spec import plain, read_plain
 from hybrid_core.pipeline import HybridIndex
+from hybrid_core.reasons import ReasonedMetadata
 from hybrid_core.rerankers.base import Reranker
+from hybrid_core.rerankers.budget import Budget
 from hybrid_core.types import Hit, Metadata, Mode
+
+_SETTINGS = ("k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "instruction")
 
 
 class HybridRetriever(BaseRetriever):
     """Two-stage hybrid retrieval: dense and sparse recall, fusion, and reranking where the index has a reranker.
 
-    Returned documents carry `relevance_score` and `stage_scores` (score and rank in each stage) in their metadata.
+    Returned documents carry `relevance_score` and `stage_scores` (score and rank in each stage) in their metadata; two
+    that differ in these alone are equal.
+
+    Every attribute but the index can be set for one call, `invoke(query, k=...)`, or be made configurable, as in
+    `retriever.configurable_fields(k=ConfigurableField(id="k"))`.
+
+    Over an index that an `IndexSpec` opened, a retriever can be written by LangChain's `dumpd`: path and models' names,
+    no weights, no secrets. `load` opens that path and loads those models, so load only what you wrote yourself, with
+    `allowed_objects=[HybridRetriever], valid_namespaces=["langchain_hybrid"]`. Any other retriever, and one whose
+    filter is an object rather than a dict or whose fusion is your own, is marked as not to be loaded.
 
     Attributes:
         index: an open HybridIndex.
-        k: how many documents to return; `invoke(query, k=...)` overrides it, as it does the others.
-        candidates: how many passages each side recalls.
-        filter: only passages whose metadata satisfies it; a filter object or its dict form.
-        mode: "hybrid", "dense" or "sparse".
+        k: how many documents to return.
+        candidates, filter, mode, rerank, fusion, budget, min_score, instruction: as in `HybridIndex.search`; a fusion
+            and a budget may be given in their plain form (`index_spec.plain`), as a configuration has them.
 
     Example:
         >>> texts = ["Workers pull tasks.", "网关限流。"]
@@ -42,11 +57,16 @@ class HybridRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    index: HybridIndex
+    index: Annotated[HybridIndex, BeforeValidator(read_plain)] = Field(exclude=True)
     k: int = 5
     candidates: int = 50
     filter: Any = None
     mode: Mode = "hybrid"
+    rerank: bool = True
+    fusion: Annotated[Fusion | None, BeforeValidator(read_plain)] = None
+    budget: Budget | None = None
+    min_score: float | None = None
+    instruction: str | None = None
 
     @classmethod
     def from_documents(
@@ -106,24 +126,35 @@ class HybridRetriever(BaseRetriever):
         """As `add_documents`, in a thread; a task that is cancelled learns of it once that has ended."""
         return await finish(self.add_documents, documents)
 
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Return True; which retrievers that holds for is told above."""
+        return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """The plain form of the attributes that are objects."""
+        return {name: form for name in ("index", "fusion", "budget") if (form := plain(getattr(self, name)))}
+
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """Return the index's spec and the settings, or that this retriever has no plain form."""
+        try:
+            return super().to_json() if isinstance(self.filter, Mapping | None) else self.to_json_not_implemented()
+        except InvalidInputError:
+            return self.to_json_not_implemented()
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        params = super()._get_ls_params(**kwargs)
+        params["ls_vector_store_provider"] = type(self.index.store).__name__
+        params["ls_embedding_provider"] = type(self.index.encoder).__name__
+        params["ls_embedding_model"] = self.index.encoder.fingerprint.model
+        return params
+
     def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,
-        k: int | None = None,
-        candidates: int | None = None,
-        filter: Any = None,
-        mode: Mode | None = None,
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **overrides: Any
     ) -> list[Document]:
-        hits = self.index.search(
-            query,
-            self.k if k is None else k,
-            self.candidates if candidates is None else candidates,
-            self.filter if filter is None else filter,
-            mode or self.mode,
-        )
-        return [_to_document(hit) for hit in hits]
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        return [_to_document(hit) for hit in self.index.search(query, **{**settings, **overrides})]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **overrides: Any
@@ -134,4 +165,6 @@ class HybridRetriever(BaseRetriever):
 
 
 def _to_document(hit: Hit) -> Document:
-    return Document(page_content=hit.passage.text, metadata=hit.annotated_metadata(), id=hit.passage.id)
+    document = Document(page_content=hit.passage.text, id=hit.passage.id)
+    document.metadata = ReasonedMetadata(hit.annotated_metadata())  # given to the class, it would become a plain dict
+    return document

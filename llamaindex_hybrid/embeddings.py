@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 
 from hybrid_core.encoders.base import Encoder, aencode_queries
+from hybrid_core.encoders.written import named_after, with_encoder
 
 
 class BgeM3Embedding(BaseEmbedding):
@@ -26,16 +27,23 @@ class BgeM3Embedding(BaseEmbedding):
         256
     """
 
+    fingerprint: dict[str, Any] = Field(default_factory=dict, description="What decides which vector a text gets.")
     _encoder: Encoder = PrivateAttr()
 
     def __init__(self, encoder: Encoder, *, embed_batch_size: int = 2048, **settings: Any) -> None:
-        super().__init__(model_name=encoder.fingerprint.model, embed_batch_size=embed_batch_size, **settings)
+        super().__init__(**named_after(encoder), embed_batch_size=embed_batch_size, **settings)
         self._encoder = encoder
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name under which LlamaIndex writes this class down."""
         return "BgeM3Embedding"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], *, encoder: Encoder | None = None, **kwargs: Any) -> BgeM3Embedding:
+        """Read what `to_dict` wrote; the encoder must be given, and ModelMismatchError tells if it is another."""
+        data = {key: value for key, value in data.items() if key != "class_name"}
+        return cls(**with_encoder({**data, **kwargs}, encoder))
 
     @property
     def encoder(self) -> Encoder:
@@ -54,7 +62,7 @@ class BgeM3Embedding(BaseEmbedding):
         return self._get_text_embeddings([text])[0]
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
-        return await asyncio.to_thread(self._get_text_embedding, text)
+        return (await self._aget_text_embeddings([text]))[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         vectors: list[list[float]] = self._encoder.encode_documents(texts).dense.tolist()

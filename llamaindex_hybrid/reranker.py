@@ -31,9 +31,7 @@ class BgeReranker(BaseNodePostprocessor):
     Attributes:
         reranker: a loaded reranker.
         top_n: how many nodes to keep.
-        budget: how long a call may take; None scores all nodes.
-        min_score: leaves out nodes that score less, or were not scored.
-        instruction: in words, what makes a node relevant, for a reranker that takes one.
+        budget, min_score, instruction: as `RerankStage.rank` takes them.
 
     Example:
         >>> reranker = BgeReranker(reranker=LateInteractionReranker(BgeM3Encoder.tiny()), top_n=1)

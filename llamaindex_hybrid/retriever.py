@@ -19,25 +19,25 @@ from hybrid_core.encoders.base import Encoder
 from hybrid_core.fusion import Fusion
 from hybrid_core.pipeline import HybridIndex
 from hybrid_core.rerankers.base import Reranker
+from hybrid_core.rerankers.budget import Budget
 from hybrid_core.types import Mode
 
 from .filters import to_filter
 from .nodes import to_node, to_passage
 
+_SETTINGS = ("k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "instruction")
+
 
 class HybridRetriever(BaseRetriever):
     """Two-stage hybrid retrieval: dense and sparse recall, fusion, and reranking where the index has a reranker.
 
-    Returned nodes carry `relevance_score` and `stage_scores` (score and rank in each stage) in their metadata, out of
-    the sight of prompts.
+    Returned nodes carry `relevance_score` and `stage_scores` (score and rank in each stage) in their metadata, and
+    `best_window` where a reranker read the text in windows; out of the sight of prompts, and of `print`.
 
     Args:
         index: an open HybridIndex.
-        k: how many nodes to return.
-        candidates: how many passages each side recalls.
-        filter: only passages whose metadata satisfies it; LlamaIndex's MetadataFilters (see
-            `llamaindex_hybrid.filters.to_filter`), a filter object of the core or its dict form.
-        mode: "hybrid", "dense" or "sparse".
+        k, candidates, mode, rerank, fusion, budget, min_score, instruction: as `HybridIndex.search` takes them.
+        filter: as there, or LlamaIndex's MetadataFilters (see `llamaindex_hybrid.filters.to_filter`).
         callback_manager: as in every LlamaIndex retriever.
 
     Example:
@@ -55,14 +55,18 @@ class HybridRetriever(BaseRetriever):
         filter: Any = None,
         mode: Mode = "hybrid",
         *,
+        rerank: bool = True,
+        fusion: Fusion | None = None,
+        budget: Budget | None = None,
+        min_score: float | None = None,
+        instruction: str | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager=callback_manager)
         self.index = index
-        self.k = k
-        self.candidates = candidates
-        self.filter = filter
-        self.mode = mode
+        self.k, self.candidates, self.filter, self.mode = k, candidates, filter, mode
+        self.rerank, self.fusion, self.budget = rerank, fusion, budget
+        self.min_score, self.instruction = min_score, instruction
 
     @classmethod
     def from_documents(
@@ -78,14 +82,8 @@ class HybridRetriever(BaseRetriever):
     ) -> HybridRetriever:
         """Split documents into nodes, index them, and return a retriever over them.
 
-        Args:
-            documents: whole documents.
-            encoder: the model.
-            path: the index folder; None keeps everything in memory.
-            reranker: scores the candidates again; None leaves the fused order.
-            fusion: how dense and sparse are joined; None is reciprocal rank fusion.
-            transformations: makes nodes of documents; None splits by sentences, as LlamaIndex does by default.
-            **settings: the other arguments of the class.
+        `transformations` makes nodes of documents; None splits by sentences, as LlamaIndex does by default. `settings`
+        are the other arguments of the class, and the rest are those of `HybridIndex.open`.
         """
         nodes = run_transformations(documents, transformations or [SentenceSplitter()])
         return cls.from_nodes(nodes, encoder=encoder, path=path, reranker=reranker, fusion=fusion, **settings)
@@ -108,7 +106,7 @@ class HybridRetriever(BaseRetriever):
         return retriever
 
     def add_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
-        """Store nodes, replacing those with the same id; return their ids."""
+        """Store nodes, of which the text alone is embedded, replacing those with the same id; return their ids."""
         return self.index.upsert([to_passage(node) for node in nodes])
 
     async def aadd_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
@@ -116,9 +114,10 @@ class HybridRetriever(BaseRetriever):
         return await finish(self.add_nodes, nodes)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        theirs = isinstance(self.filter, (MetadataFilters, MetadataFilter))
-        expression = to_filter(self.filter) if theirs else self.filter
-        hits = self.index.search(query_bundle.query_str, self.k, self.candidates, expression, self.mode)
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        if isinstance(self.filter, (MetadataFilters, MetadataFilter)):
+            settings["filter"] = to_filter(self.filter)
+        hits = self.index.search(query_bundle.query_str, **settings)
         return [to_node(hit) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -61,3 +61,11 @@ def run_python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, "-c", program, str(folder)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def hnsw_rows(store: EmbeddedStore) -> int:
+    """How many rows the HNSW index in use has; it is opened by the first search that could do with it."""
+    store.search_dense(QUERIES[0], 1)
+    store._dense.wait()
+    store.search_dense(QUERIES[0], 1)
+    return int(store._dense._collection.count())

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 from ._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .choosing import Selection as Selection
+    from .chroma_functions import BgeM3ChromaFunction as BgeM3ChromaFunction
+    from .chroma_functions import BgeM3ChromaSparseFunction as BgeM3ChromaSparseFunction
     from .encoders.base import Encoder as Encoder
     from .encoders.bge_m3 import BgeM3Encoder as BgeM3Encoder
     from .encoders.encoder_spec import EncoderSpec as EncoderSpec
+    from .encoders.functions import FunctionEncoder as FunctionEncoder
+    from .encoders.one_pass import OnePass as OnePass
     from .encoders.pool import WorkerPool as WorkerPool
     from .encoders.remote import RemoteEncoder as RemoteEncoder
     from .encoders.remote import TeiSparse as TeiSparse
@@ -56,11 +61,15 @@ if TYPE_CHECKING:
     from .fusion import Fusion as Fusion
     from .fusion import ReciprocalRank as ReciprocalRank
     from .fusion import WeightedSum as WeightedSum
+    from .index_spec import IndexSpec as IndexSpec
+    from .index_spec import SpecifiedIndex as SpecifiedIndex
     from .pipeline import HybridIndex as HybridIndex
     from .rerankers.base import InstructedReranker as InstructedReranker
     from .rerankers.base import Reranker as Reranker
     from .rerankers.base import WindowedReranker as WindowedReranker
     from .rerankers.budget import Budget as Budget
+    from .rerankers.calibrated import CalibratedReranker as CalibratedReranker
+    from .rerankers.calibration import Calibration as Calibration
     from .rerankers.cascade import Cascade as Cascade
     from .rerankers.cross_encoder import CrossEncoderReranker as CrossEncoderReranker
     from .rerankers.late_interaction import LateInteractionReranker as LateInteractionReranker
@@ -96,19 +105,26 @@ __getattr__, __all__ = lazy_exports(
         **dict.fromkeys("Encoding Fingerprint Hit Passage Scored SparseVector StageScore TokenMatch".split(), ".types"),
         **dict.fromkeys("DistributionBased Fusion ReciprocalRank WeightedSum".split(), ".fusion"),
         "parse_filter": ".filter_parsing",
+        "BgeM3ChromaFunction": ".chroma_functions",
+        "BgeM3ChromaSparseFunction": ".chroma_functions",
         "BgeM3Encoder": ".encoders.bge_m3",
         "BgeLlmReranker": ".rerankers.llm.bge_llm",
         "Bm25": ".encoders.sparse_sides.bm25",
         "Budget": ".rerankers.budget",
+        "CalibratedReranker": ".rerankers.calibrated",
+        "Calibration": ".rerankers.calibration",
         "Cascade": ".rerankers.cascade",
         "CrossEncoderReranker": ".rerankers.cross_encoder",
         "Encoder": ".encoders.base",
         "EncoderSpec": ".encoders.encoder_spec",
+        "FunctionEncoder": ".encoders.functions",
         "HybridIndex": ".pipeline",
         "LateInteractionReranker": ".rerankers.late_interaction",
+        "IndexSpec": ".index_spec",
         "InstructedReranker": ".rerankers.base",
         "MilvusStore": ".stores.milvus",
         "MonoT5Reranker": ".rerankers.llm.mono_t5",
+        "OnePass": ".encoders.one_pass",
         "QdrantNames": ".stores.qdrant",
         "QdrantStore": ".stores.qdrant",
         "Qwen3Reranker": ".rerankers.llm.qwen3",
@@ -117,8 +133,10 @@ __getattr__, __all__ = lazy_exports(
         "RemoteReranker": ".rerankers.remote",
         "RerankStage": ".rerankers.stage",
         "Reranker": ".rerankers.base",
+        "Selection": ".choosing",
         "SentenceTransformerEncoder": ".encoders.sentence_transformer",
         "SparseSide": ".encoders.sparse_sides.base",
+        "SpecifiedIndex": ".index_spec",
         "Splade": ".encoders.sparse_sides.splade",
         "Store": ".stores.base",
         "TeiSparse": ".encoders.remote",

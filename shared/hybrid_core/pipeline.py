@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from .choosing import Selection
 from .encoders.base import Encoder
 from .errors import InvalidInputError
 from .filter_parsing import parse_filter
@@ -21,6 +22,8 @@ from .rerankers.base import Reranker
 from .rerankers.budget import Budget
 from .rerankers.stage import RerankStage
 from .searching import Request, answer, check_part, explained, find
+from .settings import CANDIDATES, Settings, said
+from .settings import K as TOP_N
 from .stores.base import Store
 from .types import DenseType, Encoding, Hit, Metadata, Mode, Passage, SparseVector
 from .vector_checks import check_dense, check_sparse
@@ -40,7 +43,13 @@ class HybridIndex:
     """
 
     def __init__(
-        self, store: Store, *, encoder: Encoder, reranker: Reranker | None = None, fusion: Fusion | None = None
+        self,
+        store: Store,
+        *,
+        encoder: Encoder,
+        reranker: Reranker | None = None,
+        fusion: Fusion | None = None,
+        settings: Settings | str | Path | None = None,
     ) -> None:
         there, needed = store.sparse_weighting, encoder.fingerprint.sparse_weighting
         if there != needed:
@@ -52,7 +61,8 @@ class HybridIndex:
         self.encoder = encoder
         self.reranker = reranker
         self._stage: RerankStage | None = None
-        self.fusion = fusion or ReciprocalRank()
+        self.settings = _read_settings(settings, reranker)
+        self.fusion = said(fusion, self.settings.fusion, ReciprocalRank())
 
     @classmethod
     def open(
@@ -62,6 +72,7 @@ class HybridIndex:
         encoder: Encoder,
         reranker: Reranker | None = None,
         fusion: Fusion | None = None,
+        settings: Settings | str | Path | None = None,
         dense_dtype: DenseType | None = None,
     ) -> HybridIndex:
         """Open the index in a folder, made if missing.
@@ -70,19 +81,22 @@ class HybridIndex:
             path: the folder; None keeps everything in memory.
             encoder: the model; an index can only be opened with the one it was built with.
             reranker: scores the candidates again; None leaves the fused order.
-            fusion: how dense and sparse are joined; None is reciprocal rank fusion with k = 60.
+            fusion: how dense and sparse are joined; None is the settings' way, else reciprocal rank fusion with k = 60.
+            settings: what a search takes where it says nothing: Settings, or the path of a file of `bge-hybrid tune`.
             dense_dtype: how a folder keeps its dense vectors: "float32", or "float16" for half the size and about three
                 digits; None takes what the index has, float32 of a new one.
 
         Raises:
             ModelMismatchError: the index was built with another model; the message names both.
-            InvalidInputError: a part is of the wrong kind, or the index keeps its vectors in another type.
+            InvalidInputError: a part is of the wrong kind, the settings cannot be read or need a reranker that is not
+                there, or the index keeps its vectors in another type.
             IndexCorruptError, StorageError: the folder cannot be used.
         """
         check_part(encoder, Encoder, "encoder")
         for given, protocol, name in ((reranker, Reranker, "reranker"), (fusion, Fusion, "fusion")):
             if given is not None:
                 check_part(given, protocol, name)
+        settings = _read_settings(settings, reranker)
         store: Store
         if dense_dtype not in (None, "float32", "float16") or (path is None and dense_dtype == "float16"):
             raise InvalidInputError(f"dense_dtype={dense_dtype!r}: 'float32', or 'float16' for an index in a folder")
@@ -94,7 +108,7 @@ class HybridIndex:
             from .stores.embedded import EmbeddedStore
 
             store = EmbeddedStore(path, encoder.fingerprint, dense_dtype=dense_dtype)
-        return cls(store, encoder=encoder, reranker=reranker, fusion=fusion)
+        return cls(store, encoder=encoder, reranker=reranker, fusion=fusion, settings=settings)
 
     def __enter__(self) -> HybridIndex:
         return self
@@ -199,62 +213,73 @@ class HybridIndex:
     def search(
         self,
         query: str,
-        k: int = 5,
-        candidates: int = 50,
+        k: int | None = None,
+        candidates: int | None = None,
         filter: Filter | dict[str, Any] | None = None,
         mode: Mode = "hybrid",
         *,
-        rerank: bool = True,
+        rerank: bool | None = None,
         fusion: Fusion | None = None,
         budget: Budget | None = None,
         min_score: float | None = None,
         instruction: str | None = None,
+        selection: Selection | None = None,
     ) -> list[Hit]:
         """Find the passages that answer a query best.
 
+        Where k, candidates, rerank, fusion, budget or min_score is None, the index's settings decide; where they say
+        nothing, the default.
+
         Args:
             query: a question or keywords.
-            k: how many hits (TopN).
-            candidates: how many each side recalls, and how many of the fused list are reranked (TopK); at least k.
+            k: how many hits (TopN); 5 by default.
+            candidates: how many each side recalls, and how many of the fused list are reranked (TopK); 50 by default,
+                at least k.
             filter: only passages whose metadata satisfies it; a filter object or its dict form.
             mode: "hybrid", or one side alone.
-            rerank: False leaves the index's reranker out.
-            fusion: how dense and sparse are joined this time; None is the index's way.
+            rerank: False leaves the index's reranker out; True by default.
+            fusion: how dense and sparse are joined this time; the index's way by default.
             budget: how long reranking may take; what there is no time for stays below the rest, in the fused order.
             min_score: leaves out what the reranker gave less, and what it did not score.
             instruction: in words, what makes a passage relevant, for a reranker that takes one.
+            selection: chooses the hits from all ranked candidates: without near-duplicates, diverse, so many of one
+                document; None takes the best. Of few `candidates` fewer than k may remain.
 
         Returns:
-            At most k hits, best first. "sparse" finds only passages that share a token with the query.
+            At most k hits, best first; with a selection for diversity, in the order of choice. "sparse" finds only
+            passages that share a token with the query.
 
         Raises:
-            InvalidInputError: k or candidates is negative, the mode unknown, or one of the last three given without a
-                reranker that takes it.
+            InvalidInputError: k or candidates is negative, the mode unknown, the selection none, or budget, min_score
+                or instruction given without a reranker that takes it.
             InvalidTextError, FilterError: the query or the filter cannot be read.
         """
-        request = self._request(k, candidates, filter, fusion, budget, min_score, instruction)
-        return answer(self.store, self.encoder, self._stage_if(rerank), query, request, mode)[0]
+        stage = self._stage_if(rerank)
+        request = self._request(k, candidates, filter, fusion, budget, min_score, instruction, selection, stage)
+        return answer(self.store, self.encoder, stage, query, request, mode)[0]
 
     def explain(
         self,
         query: str,
-        k: int = 5,
-        candidates: int = 50,
+        k: int | None = None,
+        candidates: int | None = None,
         filter: Filter | dict[str, Any] | None = None,
         mode: Mode = "hybrid",
         *,
-        rerank: bool = True,
+        rerank: bool | None = None,
         fusion: Fusion | None = None,
         budget: Budget | None = None,
         min_score: float | None = None,
         instruction: str | None = None,
+        selection: Selection | None = None,
     ) -> list[Hit]:
         """Search, and add to each hit the tokens it shares with the query; arguments as in `search`.
 
         The scores of `Hit.matches` add up exactly to the hit's sparse score.
         """
-        request = self._request(k, candidates, filter, fusion, budget, min_score, instruction)
-        hits, sparse = answer(self.store, self.encoder, self._stage_if(rerank), query, request, mode)
+        stage = self._stage_if(rerank)
+        request = self._request(k, candidates, filter, fusion, budget, min_score, instruction, selection, stage)
+        hits, sparse = answer(self.store, self.encoder, stage, query, request, mode)
         return explained(self.store, self.encoder, sparse, hits) if sparse is not None and hits else hits
 
     def search_vectors(
@@ -262,8 +287,8 @@ class HybridIndex:
         dense: ArrayLike | None = None,
         sparse: SparseVector | None = None,
         *,
-        k: int = 5,
-        candidates: int = 50,
+        k: int | None = None,
+        candidates: int | None = None,
         filter: Filter | dict[str, Any] | None = None,
         fusion: Fusion | None = None,
     ) -> list[Hit]:
@@ -273,10 +298,10 @@ class HybridIndex:
             dense: (d,) of the encoder's dimension. Scores are inner products; a vector of unit length, as the encoder
                 gives, makes them cosines.
             sparse: over the encoder's vocabulary, weights > 0. With both, the two lists are fused.
-            k: how many hits.
-            candidates: how many each side recalls; at least k.
+            k: how many hits; as in `search`.
+            candidates: how many each side recalls; as in `search`.
             filter: only passages whose metadata satisfies it; a filter object or its dict form.
-            fusion: how dense and sparse are joined; None is the index's way.
+            fusion: how dense and sparse are joined; as in `search`.
 
         Returns:
             At most k hits, best first.
@@ -327,22 +352,38 @@ class HybridIndex:
 
     def _request(
         self,
-        k: int,
-        candidates: int,
+        k: int | None,
+        candidates: int | None,
         filter: Filter | dict[str, Any] | None,
         fusion: Fusion | None,
         budget: Budget | None = None,
         min_score: float | None = None,
         instruction: str | None = None,
+        selection: Selection | None = None,
+        stage: RerankStage | None = None,
     ) -> Request:
-        request = Request.read(k, candidates, filter, self.fusion if fusion is None else fusion)
-        return replace(request, budget=budget, min_score=min_score, instruction=instruction)
+        own = self.settings
+        most, depth = said(k, own.k, TOP_N), said(candidates, own.candidates, CANDIDATES)
+        request = Request.read(most, depth, filter, self.fusion if fusion is None else fusion)
+        if stage is not None:  # what the settings say of reranking is for searches that rerank
+            budget, min_score = said(budget, own.budget, None), said(min_score, own.min_score, None)
+        return replace(request, budget=budget, min_score=min_score, instruction=instruction, selection=selection)
 
-    def _stage_if(self, rerank: bool) -> RerankStage | None:
+    def _stage_if(self, rerank: bool | None) -> RerankStage | None:
         """Return what reranks, if anything does: the same for as long as the reranker is, since it learns its speed."""
-        if not rerank or self.reranker is None:
+        if self.reranker is None or not said(rerank, self.settings.rerank, True):
             return None
         stage = self._stage
         if stage is None or stage.reranker is not self.reranker:
             stage = self._stage = RerankStage(self.reranker)
         return stage
+
+
+def _read_settings(given: Settings | str | Path | None, reranker: Reranker | None) -> Settings:
+    settings = Settings.read(given)
+    if reranker is None and settings.needs_reranker:
+        raise InvalidInputError(
+            "the settings have a budget or a min_score for a reranker, and there is none; give the one that they were "
+            "chosen with"
+        )
+    return settings

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .checks import check_count, check_mode, check_text
+from .choosing import Selection, chosen
 from .encoders.base import Encoder
 from .errors import InvalidInputError
 from .filter_parsing import parse_filter
@@ -30,6 +31,7 @@ class Request:
         filter: only passages that satisfy it.
         fusion: joins dense and sparse.
         budget, min_score, instruction: as `RerankStage.rank` takes them.
+        selection: chooses the k hits from all of the ranked candidates; None takes the best.
     """
 
     k: int
@@ -39,6 +41,7 @@ class Request:
     budget: Budget | None = None
     min_score: float | None = None
     instruction: str | None = None
+    selection: Selection | None = None
 
     @classmethod
     def read(cls, k: int, candidates: int, filter: Filter | Mapping[str, Any] | None, fusion: Fusion) -> Request:
@@ -75,6 +78,9 @@ def answer(
     check_mode(mode)
     if stage is None and (request.budget, request.min_score, request.instruction) != (None, None, None):
         raise InvalidInputError("budget, min_score and instruction are for a reranker, and this search has none")
+    selection = request.selection
+    if selection is not None and not isinstance(selection, Selection):
+        raise InvalidInputError(f"selection={selection!r:.80} is no Selection; pass Selection(diversity=...), say")
     if request.k == 0:
         return [], None
     # a reranker on this very encoder will ask for the query's multi-vectors: the same pass gives them
@@ -84,10 +90,12 @@ def answer(
     sparse = encoding.sparse_row(0)
     if mode != "dense":
         sparse = store.weigh(sparse)  # once, so that what `explained` shows is what was searched with
-    most = request.k if stage is None else request.depth
+    most = request.k if stage is None and selection is None else request.depth
     hits = find(store, request, dense, None if mode == "dense" else sparse, most=most)
     if stage is not None:
-        hits = _reranked(stage, query, hits, request)
+        hits = _reranked(stage, query, hits, request, top_n=request.k if selection is None else None)
+    if selection is not None:
+        hits = chosen(store, encoder, encoding.dense[0], hits, request.k, selection)
     return hits, sparse
 
 
@@ -125,12 +133,12 @@ def explained(store: Store, encoder: Encoder, sparse: SparseVector, hits: Sequen
     ]
 
 
-def _reranked(stage: RerankStage, query: str, hits: Sequence[Hit], request: Request) -> list[Hit]:
+def _reranked(stage: RerankStage, query: str, hits: Sequence[Hit], request: Request, *, top_n: int | None) -> list[Hit]:
     """Return the best hits in the order of a reranker's scores, which become theirs; what it left out keeps its own."""
     ranked = stage.rank(
         query,
         [hit.passage.text for hit in hits],
-        top_n=request.k,
+        top_n=top_n,
         budget=request.budget,
         min_score=request.min_score,
         instruction=request.instruction,

@@ -28,14 +28,22 @@ def index(encoder: BgeM3Encoder) -> Iterator[HybridIndex]:
         yield opened
 
 
-@pytest.fixture(params=["langchain", "llamaindex"])
+@pytest.fixture(params=["langchain", "llamaindex", "langchain vector store", "llamaindex vector store"])
 def add(request: pytest.FixtureRequest, index: HybridIndex) -> Add:
     """The framework's asynchronous write, of texts as they are asked for."""
-    if request.param == "langchain":
-        langchain = langchain_hybrid.HybridRetriever(index=index)
-        return lambda texts: langchain.aadd_documents(Document(text) for text in texts)
-    llamaindex = llamaindex_hybrid.HybridRetriever(index)
-    return lambda texts: llamaindex.aadd_nodes(TextNode(text=text) for text in texts)
+    match request.param:
+        case "langchain":
+            langchain = langchain_hybrid.HybridRetriever(index=index)
+            return lambda texts: langchain.aadd_documents(Document(text) for text in texts)
+        case "llamaindex":
+            llamaindex = llamaindex_hybrid.HybridRetriever(index)
+            return lambda texts: llamaindex.aadd_nodes(TextNode(text=text) for text in texts)
+        case "langchain vector store":
+            left = langchain_hybrid.HybridVectorStore(index)
+            return lambda texts: left.aadd_texts(text for text in texts)
+        case _:
+            right = llamaindex_hybrid.HybridVectorStore(index)
+            return lambda texts: right.async_add(TextNode(text=text) for text in texts)  # type: ignore[arg-type]
 
 
 class Held:

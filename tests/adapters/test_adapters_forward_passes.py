@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from checkpoints import forward_passes
 from langchain_core.documents import Document
@@ -10,6 +11,7 @@ from llama_index.core.schema import TextNode
 import langchain_hybrid
 import llamaindex_hybrid
 from hybrid_core import BgeM3Encoder, HybridIndex, LateInteractionReranker
+from hybrid_core.encoders.one_pass import OnePass
 
 TEXTS = [f"Worker {n} pulls tasks from queue {n}." for n in range(20)]
 
@@ -87,3 +89,31 @@ def test_a_text_already_in_the_index_costs_no_pass_whoever_adds_it(encoder: BgeM
         llamaindex_hybrid.HybridRetriever(index).add_nodes([TextNode(text=text) for text in TEXTS])
     assert passes == []
     assert len(index) == 3 * len(TEXTS)
+
+
+def test_documents_cost_one_pass_through_all_classes_on_one_pass(encoder: BgeM3Encoder) -> None:
+    shared, texts = OnePass(encoder), [f"{text} Once." for text in TEXTS]
+    with forward_passes(encoder) as passes:
+        langchain_hybrid.BgeM3Embeddings(shared).embed_documents(texts)
+        langchain_hybrid.BgeM3SparseEmbeddings(shared).embed_documents(texts)
+        llamaindex_hybrid.BgeM3Embedding(shared).get_text_embedding_batch(texts)
+        llamaindex_hybrid.BgeM3SparseEmbedding(shared).get_text_embedding_batch(texts)
+        index = HybridIndex.open(None, encoder=shared)
+        llamaindex_hybrid.HybridVectorStore(index).add([TextNode(text=text) for text in texts])
+        langchain_hybrid.HybridVectorStore(index).add_texts(texts)
+    assert passes == [len(texts)]
+
+
+def test_what_comes_through_a_vector_store_of_llamaindex_keeps_the_vectors_it_comes_with(encoder: BgeM3Encoder) -> None:
+    index = HybridIndex.open(None, encoder=encoder)
+    store = llamaindex_hybrid.HybridVectorStore(index)
+    nodes = [TextNode(text=f"{text} Kept.", metadata={"title": "Queues"}) for text in TEXTS]
+    with forward_passes(encoder) as passes:
+        store.embed_model(nodes)
+        store.add(nodes)
+    assert passes == [len(TEXTS)]
+    rows = np.array([node.embedding for node in nodes], dtype=np.float32)
+    query = encoder.encode_queries(["queue 7"]).dense[0]
+    scores = dict(zip([node.node_id for node in nodes], (rows @ query).tolist(), strict=True))
+    hits = index.search("queue 7", k=20, mode="dense")
+    assert {hit.passage.id: pytest.approx(hit.score, abs=1e-6) for hit in hits} == scores

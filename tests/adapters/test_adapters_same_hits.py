@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 
 import langchain_hybrid
 import llamaindex_hybrid
@@ -64,6 +65,43 @@ def test_modes_and_filters_are_the_same_too(
         assert llamaindex == core
         found += len(core)
     assert found > 4
+
+
+def test_the_vector_stores_give_the_same(index: HybridIndex, questions: list[str]) -> None:
+    left = langchain_hybrid.HybridVectorStore(index)
+    right = llamaindex_hybrid.HybridVectorStore(index, candidates=12)
+    modes = {
+        "hybrid": VectorStoreQueryMode.HYBRID,
+        "dense": VectorStoreQueryMode.DEFAULT,
+        "sparse": VectorStoreQueryMode.SPARSE,
+    }
+    if index.reranker:
+        modes["reranked"] = VectorStoreQueryMode.SEMANTIC_HYBRID
+    for question in questions[:6]:
+        for way, mode in modes.items():
+            settings: dict[str, Any] = {"mode": "hybrid"} if way == "reranked" else {"mode": way, "rerank": False}
+            core = index.search(question, k=5, candidates=12, **settings)
+            documents = left.similarity_search_with_score(question, k=5, candidates=12, **settings)
+            nodes = right.query(VectorStoreQuery(query_str=question, similarity_top_k=5, mode=mode))
+            expected = [(hit.passage.id, hit.score) for hit in core]
+            assert [(document.id, score) for document, score in documents] == expected
+            assert list(zip(nodes.ids or [], nodes.similarities or [], strict=True)) == expected
+            assert len(expected) == 5 or way == "sparse"
+
+
+def test_maximal_marginal_relevance_chooses_the_same(index: HybridIndex, questions: list[str]) -> None:
+    left = langchain_hybrid.HybridVectorStore(index)
+    right = llamaindex_hybrid.HybridVectorStore(index, candidates=12)
+    for question in questions[:6]:
+        documents = left.max_marginal_relevance_search(question, k=4, fetch_k=12, lambda_mult=0.3, mode="dense")
+        asked = VectorStoreQuery(query_str=question, similarity_top_k=4, mode=VectorStoreQueryMode.MMR)
+        assert right.query(asked, mmr_threshold=0.3).ids == [document.id for document in documents]
+
+
+def test_the_sparse_embeddings_give_the_same(encoder: BgeM3Encoder, questions: list[str]) -> None:
+    left, right = langchain_hybrid.BgeM3SparseEmbeddings(encoder), llamaindex_hybrid.BgeM3SparseEmbedding(encoder)
+    assert left.embed_documents(questions) == right.get_text_embedding_batch(questions)
+    assert left.embed_query(questions[0]) == right.get_query_embedding(questions[0])
 
 
 async def test_the_async_twins_give_the_same(index: HybridIndex, questions: list[str]) -> None:

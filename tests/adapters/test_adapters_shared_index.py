@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 
 import langchain_hybrid
 import llamaindex_hybrid
@@ -47,6 +48,49 @@ def test_a_node_added_through_llamaindex_is_a_document_in_langchain(index: Hybri
     assert (found.id, found.page_content) == ("node / 1", TEXT)
     assert public(found.metadata) == METADATA
     assert set(found.metadata) == set(METADATA) | REASONS
+
+
+def vector_stores(index: HybridIndex) -> tuple[langchain_hybrid.HybridVectorStore, llamaindex_hybrid.HybridVectorStore]:
+    return langchain_hybrid.HybridVectorStore(index), llamaindex_hybrid.HybridVectorStore(index)
+
+
+def test_a_document_of_langchains_vector_store_is_a_node_in_llamaindexs(index: HybridIndex) -> None:
+    left, right = vector_stores(index)
+    left.add_documents([Document(TEXT, metadata=METADATA, id="doc / 1")])
+    expected = TextNode(id_="doc / 1", text=TEXT, metadata=METADATA)
+    assert right.get_nodes(["doc / 1"]) == [expected]
+    for mode in VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.MMR:
+        found = right.query(VectorStoreQuery(query_str="workers", mode=mode, node_ids=["doc / 1"]))
+        assert found.nodes == [expected]
+
+
+def test_a_node_of_llamaindexs_vector_store_is_a_document_in_langchains_and_keeps_its_relationships(
+    index: HybridIndex,
+) -> None:
+    left, right = vector_stores(index)
+    node = TextNode(id_="node / 1", text=TEXT, metadata=METADATA, excluded_embed_metadata_keys=["page"], end_char_idx=9)
+    node.relationships = {
+        NodeRelationship.SOURCE: RelatedNodeInfo(node_id="source", metadata={"nested": {"a": [1]}}),
+        NodeRelationship.NEXT: RelatedNodeInfo(node_id="node / 2"),
+        NodeRelationship.CHILD: [RelatedNodeInfo(node_id="c1"), RelatedNodeInfo(node_id="c2")],
+    }
+    right.add([node])
+    expected = Document(TEXT, metadata=METADATA, id="node / 1")
+    assert left.get_by_ids(["node / 1"]) == left.similarity_search("workers") == [expected]
+    [found] = langchain_hybrid.HybridRetriever(index=index).invoke("workers")
+    assert public(found.metadata) == METADATA
+    assert right.get_nodes() == [node]
+    assert llamaindex_hybrid.HybridRetriever(index).retrieve("workers")[0].node.relationships == node.relationships
+    left.delete(["node / 1"])
+    assert right.get_nodes() == []
+
+
+def test_documents_of_langchain_know_no_document_that_they_were_split_from(index: HybridIndex) -> None:
+    left, right = vector_stores(index)
+    left.add_documents([Document(TEXT, metadata={"doc_id": "source", "ref_doc_id": "source"}, id="a")])
+    right.delete("source")
+    assert [document.id for document in left.get_by_ids(["a"])] == ["a"]
+    assert right.query(VectorStoreQuery(query_str="workers", doc_ids=["source"])).ids == []
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,16 @@ import pytest
 from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever as LangChainRetriever
+from langchain_core.vectorstores import VectorStore
 from llama_index.core.base.base_retriever import BaseRetriever as LlamaIndexRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.embeddings.base_sparse import BaseSparseEmbedding
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
 import langchain_hybrid
 import llamaindex_hybrid
+from hybrid_core import HybridIndex
 
 BOTH = [langchain_hybrid, llamaindex_hybrid]
 
@@ -50,14 +54,24 @@ def test_a_name_that_is_not_there_is_an_attribute_error(package: ModuleType) -> 
         _ = package.VectorDatabase
 
 
+SHARED = ["BgeReranker", "HybridRetriever", "HybridVectorStore"]
+
+
 def test_class_names_are_the_same_but_for_the_plural_of_the_frameworks() -> None:
-    assert langchain_hybrid.__all__ == ["BgeM3Embeddings", "BgeReranker", "HybridRetriever"]
-    assert llamaindex_hybrid.__all__ == ["BgeM3Embedding", "BgeReranker", "HybridRetriever"]
+    own = {"BgeCrossEncoder", "HybridTranslator"}  # protocols that only LangChain has
+    assert set(langchain_hybrid.__all__) == {"BgeM3Embeddings", "BgeM3SparseEmbeddings", *SHARED, *own}
+    assert set(llamaindex_hybrid.__all__) == {"BgeM3Embedding", "BgeM3SparseEmbedding", *SHARED}
 
 
-def test_file_names_are_the_same_but_for_what_makes_nodes() -> None:
-    assert files_of(llamaindex_hybrid) - files_of(langchain_hybrid) == {"nodes.py"}
-    assert files_of(langchain_hybrid) <= files_of(llamaindex_hybrid)
+def test_file_names_are_the_same_but_for_what_only_one_framework_has() -> None:
+    left, right = files_of(langchain_hybrid), files_of(llamaindex_hybrid)
+    assert right - left == {"filters.py", "nodes.py"}
+    assert left - right <= {"cross_encoder.py", "documents.py", "translator.py"}
+
+
+def test_the_adapter_for_llamaindex_stays_small() -> None:
+    folder = Path(str(llamaindex_hybrid.__file__)).parent
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.glob("*.py")) < 700
 
 
 def test_each_class_is_the_class_of_its_framework() -> None:
@@ -67,6 +81,9 @@ def test_each_class_is_the_class_of_its_framework() -> None:
     assert issubclass(llamaindex_hybrid.HybridRetriever, LlamaIndexRetriever)
     assert issubclass(llamaindex_hybrid.BgeReranker, BaseNodePostprocessor)
     assert issubclass(llamaindex_hybrid.BgeM3Embedding, BaseEmbedding)
+    assert issubclass(llamaindex_hybrid.BgeM3SparseEmbedding, BaseSparseEmbedding)
+    assert issubclass(langchain_hybrid.HybridVectorStore, VectorStore)
+    assert issubclass(llamaindex_hybrid.HybridVectorStore, BasePydanticVectorStore)
 
 
 def test_from_documents_takes_the_same_parameters_in_the_same_order() -> None:
@@ -85,7 +102,9 @@ def test_the_retrievers_have_the_same_settings_with_the_same_defaults() -> None:
     cls = langchain_hybrid.HybridRetriever
     own = [(name, cls.model_fields[name].get_default()) for name in cls.model_fields if name in cls.__annotations__]
     init = parameters(llamaindex_hybrid.HybridRetriever.__init__, {"callback_manager"})
-    names = ["index", "k", "candidates", "filter", "mode"]
+    search = [name for name, _, _ in parameters(HybridIndex.search)]
+    names = ["index", "k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "instruction"]
+    assert set(names[1:]) <= set(search)
     assert [name for name, _ in own] == [name for name, _, _ in init] == names
     assert [default for _, default in own[1:]] == [default for _, _, default in init[1:]]
     assert cls.model_fields["index"].is_required()
@@ -94,14 +113,26 @@ def test_the_retrievers_have_the_same_settings_with_the_same_defaults() -> None:
 def test_the_rerankers_have_the_same_settings_with_the_same_defaults() -> None:
     left, right = langchain_hybrid.BgeReranker, llamaindex_hybrid.BgeReranker
     for cls in (left, right):
-        assert [name for name in cls.model_fields if name in cls.__annotations__] == ["reranker", "top_n"]
+        own = [name for name in cls.model_fields if name in cls.__annotations__]
+        assert own == ["reranker", "top_n", "budget", "min_score", "instruction"]
         assert cls.model_fields["reranker"].is_required()
-    assert left.model_fields["top_n"].default == right.model_fields["top_n"].default
+    for name in own[1:]:
+        assert left.model_fields[name].default == right.model_fields[name].default
 
 
 def test_the_embeddings_take_the_encoder_first() -> None:
-    for cls in (langchain_hybrid.BgeM3Embeddings, llamaindex_hybrid.BgeM3Embedding):
+    for cls in (
+        langchain_hybrid.BgeM3Embeddings,
+        langchain_hybrid.BgeM3SparseEmbeddings,
+        llamaindex_hybrid.BgeM3Embedding,
+        llamaindex_hybrid.BgeM3SparseEmbedding,
+    ):
         assert parameters(cls.__init__)[0][0] == "encoder"
+
+
+def test_the_vector_stores_take_the_index_first() -> None:
+    for package in BOTH:
+        assert parameters(package.HybridVectorStore.__init__)[0][0] == "index"
 
 
 def test_every_sync_method_of_ours_that_runs_the_model_has_an_async_twin() -> None:
@@ -110,6 +141,7 @@ def test_every_sync_method_of_ours_that_runs_the_model_has_an_async_twin() -> No
         (langchain_hybrid.BgeReranker, ["compress_documents"]),
         (langchain_hybrid.BgeM3Embeddings, ["embed_documents", "embed_query"]),
         (llamaindex_hybrid.HybridRetriever, ["add_nodes"]),
+        (llamaindex_hybrid.HybridVectorStore, ["get_nodes", "delete", "delete_nodes", "clear", "query"]),
     ]:
         for name in names:
             assert parameters(getattr(cls, name)) == parameters(getattr(cls, f"a{name}"))

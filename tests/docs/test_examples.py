@@ -23,9 +23,12 @@ def snippets(path: Path) -> list[str]:
 SNIPPETS = snippets(ROOT / "README.md")
 PAGES = {f"{path.stem}-{i}": one for path in (ROOT / "docs").rglob("*.md") for i, one in enumerate(snippets(path))}
 MODULES = [
+    "hybrid_core.choosing",
     "hybrid_core.encoders.bge_m3",
     "hybrid_core.fusion",
     "hybrid_core.pipeline",
+    "hybrid_core.rerankers.calibrated",
+    "hybrid_core.rerankers.calibration",
     "hybrid_core.rerankers.cascade",
     "hybrid_core.rerankers.stage",
     "langchain_hybrid.embeddings",

@@ -1,4 +1,4 @@
-"""LangChain's own suites for retrievers and embeddings."""
+"""LangChain's own suites for retrievers, vector stores and embeddings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from langchain_tests.integration_tests import EmbeddingsIntegrationTests, RetrieversIntegrationTests
+from langchain_tests.integration_tests import (
+    EmbeddingsIntegrationTests,
+    RetrieversIntegrationTests,
+    VectorStoreIntegrationTests,
+)
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from hybrid_core import BgeM3Encoder, HybridIndex, LateInteractionReranker
-from langchain_hybrid import BgeM3Embeddings, HybridRetriever
+from hybrid_core import BgeM3Encoder, Fingerprint, HybridIndex, LateInteractionReranker, MilvusStore, QdrantStore, Store
+from hybrid_core.stores.embedded import EmbeddedStore
+from hybrid_core.stores.memory import MemoryStore
+from langchain_hybrid import BgeM3Embeddings, HybridRetriever, HybridVectorStore
+from langchain_hybrid.embeddings import to_encoder
 
 
 class RetrieverSuite(RetrieversIntegrationTests):
@@ -50,6 +57,46 @@ class TestRetrieverInFolder(RetrieverSuite):
 
 class TestRetrieverWithReranker(RetrieverSuite):
     reranked = True
+
+
+class VectorStoreSuite(VectorStoreIntegrationTests):
+    """Over BGE-M3, or over the suite's own embeddings, which are random vectors, with BM25 beside them."""
+
+    of_bge_m3 = False
+
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return EmbeddedStore(folder, fingerprint)
+
+    @pytest.fixture
+    def vectorstore(self, tmp_path: Path, encoder: BgeM3Encoder) -> Iterator[HybridVectorStore]:
+        chosen = encoder if self.of_bge_m3 else to_encoder(self.get_embeddings())
+        with HybridIndex(self.open(tmp_path / "index", chosen.fingerprint), encoder=chosen) as index:
+            yield HybridVectorStore(index)
+
+
+class TestVectorStoreInFolder(VectorStoreSuite):
+    pass
+
+
+class TestVectorStoreInFolderOfBgeM3(VectorStoreSuite):
+    of_bge_m3 = True
+
+
+class TestVectorStoreInMemory(VectorStoreSuite):
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return MemoryStore(fingerprint)
+
+
+class TestVectorStoreOnQdrant(VectorStoreSuite):
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return QdrantStore(":memory:", fingerprint)
+
+
+class TestVectorStoreOnMilvus(VectorStoreSuite):
+    of_bge_m3 = True  # Milvus has no inverse document frequencies for BM25
+
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return MilvusStore(folder, fingerprint, timeout=120)
 
 
 class _Embeddings:

@@ -51,7 +51,10 @@ def evaluate(
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="The cutoff of the metrics.")] = 10,
     candidates: Annotated[int, typer.Option(min=1, help="How many passages each side recalls.")] = 50,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.json and run files; a killed evaluation continues from it.")
+        Path | None,
+        typer.Option(
+            help="Folder for report.html and its charts, results.json and run files; a killed evaluation continues."
+        ),
     ] = None,
     synthetic: Annotated[
         int | None,
@@ -63,11 +66,14 @@ def evaluate(
     """Measure how well systems find what answers each question, and how sure that is."""
     from ..evaluation import evaluate as measure_systems
     from ..evaluation import named_systems
+    from ..evaluation.report import write_report
     from ..pipeline import HybridIndex
     from ..stores.embedded.ledger import read_fingerprint
     from .tables import make_console
 
     require("ir_measures", "eval")
+    if out is not None:
+        require("matplotlib", "eval")  # rather now than after hours of searching
     dataset = _read(data, index, synthetic, seed)
     kept = index or (out / "index" if out else None)
     encoder = load_encoder(
@@ -81,6 +87,7 @@ def evaluate(
         opened = stack.enter_context(HybridIndex.open(folder, encoder=encoder))
         _fill(opened, dataset, folder)
         found = measure_systems(opened, dataset, chosen, k=k, folder=out, seed=seed, show_progress=sys.stderr.isatty())
+        report = None if out is None else write_report(found, out, index=opened)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
         return
@@ -91,7 +98,7 @@ def evaluate(
             console.print(table)
             console.print()
     if out is not None:
-        typer.echo(f"{out / 'results.json'} has every query; {out / 'runs'} has the run files.")
+        typer.echo(f"{report} shows it; {out / 'results.json'} has every query; {out / 'runs'} has the run files.")
 
 
 def _read(data: Path, index: Path | None, synthetic: int | None, seed: int) -> EvaluationSet:

@@ -1,6 +1,6 @@
 """Evaluation: systems measured on questions with known answers, with the uncertainty of each figure.
 
-    datasets, synthetic  ->  systems, running  ->  metrics, significance, comparison  ->  results
+    datasets, synthetic  ->  systems, running  ->  metrics, significance, comparison  ->  results  ->  report
 
 Names are imported when first used. Needs the extra `eval`.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .evaluator import evaluate as evaluate
     from .metrics import measure as measure
     from .metrics import pairwise_accuracy as pairwise_accuracy
+    from .report import write_report as write_report
     from .results import Evaluation as Evaluation
     from .results import Latency as Latency
     from .results import SystemResult as SystemResult
@@ -48,6 +49,7 @@ __getattr__, __all__ = lazy_exports(
         **dict.fromkeys("BitextResult ClusteringResult StsResult bitext clustering sts".split(), ".embedding_quality"),
         "evaluate": ".evaluator",
         **dict.fromkeys("measure pairwise_accuracy".split(), ".metrics"),
+        "write_report": ".report",
         **dict.fromkeys("Evaluation Latency SystemResult".split(), ".results"),
         **dict.fromkeys("SystemRun run_systems".split(), ".running"),
         **dict.fromkeys("Interval bootstrap_interval randomisation_test".split(), ".significance"),

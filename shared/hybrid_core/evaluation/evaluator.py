@@ -14,7 +14,7 @@ from ..pipeline import HybridIndex
 from .datasets import EvaluationSet, Qrels
 from .metrics import default_metrics, measure, pairwise_accuracy
 from .results import Evaluation, Latency, SystemResult
-from .running import SystemRun, run_systems
+from .running import SystemRun, run_systems, side_systems
 from .significance import bootstrap_interval
 from .systems import System, check_names
 from .trec import write_run
@@ -62,17 +62,23 @@ def evaluate(
     measure({}, dataset.qrels, chosen)  # a metric that is unknown is so before hours of searching
     _check_index(index, dataset)
     runs_folder = None if folder is None else Path(folder) / "runs"
-    runs = run_systems(index, dataset.queries, systems, folder=runs_folder, show_progress=show_progress)
-    results = tuple(_result(run, dataset.qrels, chosen, seed) for run in runs)
+    sides = side_systems(systems)
+    extra = [side for side in sides.values() if side not in systems]  # first, so that a killed run has kept them whole
+    runs = run_systems(index, dataset.queries, [*extra, *systems], folder=runs_folder, show_progress=show_progress)
+    by_name = {run.system.name: run for run in runs}
+    results = tuple(_result(by_name[system.name], dataset.qrels, chosen, seed) for system in systems)
     found = Evaluation(
         dataset=dataset.name,
         documents=len(index),
         queries=dataset.queries,
+        qrels=dataset.qrels,
         unjudged=dataset.unjudged,
         kinds=dataset.kinds,
         encoder=repr(index.encoder),
         metrics=chosen,
+        k=k,
         systems=results,
+        recalled={side: by_name[system.name].rankings() for side, system in sides.items()},
         seed=seed,
     )
     if folder is not None and runs_folder is not None:

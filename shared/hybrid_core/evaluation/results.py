@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InvalidInputError, StorageError
 from ..types import Scored
 from .comparison import Comparison, compare
+from .datasets import Qrels
 from .significance import Interval
 
 
@@ -79,22 +80,29 @@ class Evaluation:
         dataset: name of the set.
         documents: number of passages in the index.
         queries: id -> text of the questions that were asked.
+        qrels: query id -> document id -> grade; 1 and more is relevant.
         unjudged: questions of the set that were left out because nothing is judged for them.
         kinds: query id -> kind, where the questions are synthetic; empty otherwise.
         encoder: the model, as it describes itself.
         metrics: the metrics, the first one to compare systems by.
+        k: the cutoff of the metrics.
         systems: in the order they were given; the first is the baseline of comparisons.
+        recalled: "dense" and "sparse", where a system searches that side -> query id -> what the side alone found, best
+            first, at the widest depth that any system asks for.
         seed: of intervals and tests.
     """
 
     dataset: str
     documents: int
     queries: Mapping[str, str]
+    qrels: Qrels
     unjudged: int
     kinds: Mapping[str, str]
     encoder: str
     metrics: tuple[str, ...]
+    k: int
     systems: tuple[SystemResult, ...]
+    recalled: Mapping[str, Mapping[str, Sequence[Scored]]]
     seed: int
 
     def system(self, name: str) -> SystemResult:

@@ -13,7 +13,7 @@ from ..checks import check_text
 from ..errors import InvalidInputError
 from ..pipeline import HybridIndex
 from ..rerankers.base import rank
-from ..types import Encoding, Scored
+from ..types import Encoding, Mode, Scored
 from .records import Answer, Record, run_key
 from .systems import System, check_names
 
@@ -101,6 +101,29 @@ def run_systems(
                 done(1)
         runs.append(SystemRun(system, answers))
     return tuple(runs)
+
+
+def side_systems(systems: Sequence[System]) -> dict[str, System]:
+    """Return each side that systems search, as a system of its own at the widest depth that any of them asks for.
+
+    Run together with them it costs no search, since what a side recalls is shared; one that is among them is taken.
+
+    Returns:
+        "dense" and "sparse", or the only one of them that is searched -> the system.
+    """
+    names = {system.name for system in systems}
+    found: dict[str, System] = {}
+    sides: tuple[tuple[Mode, Mode], ...] = (("dense", "sparse"), ("sparse", "dense"))
+    for side, other in sides:
+        depths = [system.candidates for system in systems if system.mode != other]
+        if not depths:
+            continue
+        name = f"{side} recall"
+        while name in names:
+            name += "_"
+        alone = (s for s in systems if s.mode == side and s.reranker is None and s.candidates == max(depths))
+        found[side] = next(alone, System(name, side, candidates=max(depths)))
+    return found
 
 
 def _identity(system: System) -> dict[str, Any]:

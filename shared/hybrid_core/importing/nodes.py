@@ -12,7 +12,8 @@ from typing import Any
 
 from ..types import PRIVATE_PREFIX, Metadata
 
-_NODE = PRIVATE_PREFIX + "node"  # as in llamaindex_hybrid.nodes
+_NODE = PRIVATE_PREFIX + "node"  # both as in llamaindex_hybrid.nodes
+_DOCUMENT = PRIVATE_PREFIX + "document"
 _CONTENT, _TYPE = "_node_content", "_node_type"
 _DOCUMENT_IDS = ("document_id", "doc_id", "ref_doc_id")
 _ELSEWHERE = ("metadata", "embedding", "text", "text_resource")  # parts of a node that a passage has of its own
@@ -34,7 +35,10 @@ def clean_metadata(metadata: Metadata | None) -> dict[str, Any]:
         return given
     rest = {key: value for key, value in node.items() if key not in _ELSEWHERE}
     kept = {**rest, "class_name": given.get(_TYPE, node.get("class_name"))}
-    return {**_merge(node["metadata"], given, _document_id(node)), _NODE: kept}
+    source = _document_id(node)
+    document = source or node.get("id_")
+    own = {_NODE: kept, **({_DOCUMENT: document} if isinstance(document, str) else {})}
+    return {**_merge(node["metadata"], given, source), **own}
 
 
 def _parse(content: object) -> dict[str, Any] | None:

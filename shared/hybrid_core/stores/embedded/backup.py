@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
+import sqlite3
 from pathlib import Path
 
-from ...errors import StorageError
+from ...errors import StorageError, StorageFullError
 from ...types import Fingerprint
-from .dense_view import copy_view
+from .dense_view import copy_view, sweep
 from .ledger import Ledger
 from .sparse_view import SparseView
 
@@ -20,7 +21,7 @@ def copy_folder(folder: Path, fingerprint: Fingerprint, target: Path) -> int:
     """Copy the truth, and the views where they are the truth's own; return the number of passages.
 
     Raises:
-        StorageError: there is something at the target, or it cannot be written.
+        StorageError, StorageFullError: there is something at the target, or it cannot be written.
         IndexCorruptError: the truth is damaged.
     """
     if target.exists():
@@ -33,17 +34,21 @@ def copy_folder(folder: Path, fingerprint: Fingerprint, target: Path) -> int:
         try:
             copy_view(folder, ledger.info("dense_view"), beside)
             SparseView.copy(folder, beside)
-        except OSError as error:  # another process has just replaced one; the copy builds its own
+        except (OSError, sqlite3.Error) as error:
+            # damaged, or another process has just replaced one: the copy builds its own
             logger.warning("the backup of %s goes without its views: %s", folder, error)
+            sweep(beside, keep=None)
         copy = Ledger(beside, fingerprint)
         count = copy.count()
         copy.close()
         beside.rename(target)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"the backup {target} could not be written: {error}") from error
+        if isinstance(error, StorageFullError):
+            raise StorageFullError(f"no space left for the backup {target}; nothing of it was kept") from error
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(f"the backup {target} could not be written: {error}") from error
+        raise
     finally:
         ledger.close()
     return count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,20 +22,20 @@ class Database:
 
     Args:
         path: the file; it and its folder are made if missing. Where they cannot be written to it is only read.
-        schema: SQL that makes the tables that are not there.
+        schema: SQL that makes the tables that are not there; None leaves the file as it is.
 
     Raises:
         IndexCorruptError, StorageError: the file cannot be used.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str | None) -> None:
         self._path = path
         with self.errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self.read_only = _only_readable(path)
-            self._connection = connect(path)
+            self._connection = connect(path, read=schema is None)
             try:
-                if not self.read_only:
+                if not self.read_only and schema is not None:
                     self._connection.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
                     self._connection.execute("PRAGMA journal_mode = WAL")
                     self._connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut too
@@ -99,7 +100,8 @@ class Database:
             try:
                 yield
             finally:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # an error may have ended it
+                    self._connection.execute("ROLLBACK")
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -126,6 +128,8 @@ class Database:
         match getattr(error, "sqlite_errorcode", 0) & 0xFF:
             case sqlite3.SQLITE_FULL:
                 return self._full()
+            case sqlite3.SQLITE_IOERR if self._cannot_grow():
+                return self._full()
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return IndexLockedError(f"{self._path} is locked by another process: {error}")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
@@ -137,15 +141,43 @@ class Database:
             case _:
                 return StorageError(f"{self._path}: {error}")
 
+    def _cannot_grow(self) -> bool:
+        """Ask the system itself: where a quota or a limit to files is reached, SQLite says no more than "I/O error"."""
+        files = [self._path, self._path.with_name(self._path.name + "-wal")]
+        try:
+            largest = max((file.stat().st_size for file in files if file.exists()), default=0)
+            with tempfile.TemporaryFile(dir=self._path.parent, buffering=0) as probe:
+                probe.seek(largest)
+                return probe.write(bytes(2 * _PAGE)) < 2 * _PAGE
+        except OSError as error:
+            return error.errno in _FULL
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a file; in a place that cannot be written to without the files that SQLite shares its log by."""
+
+def connect(path: Path, *, read: bool = False) -> sqlite3.Connection:
+    """Open a file; in a place that cannot be written to without the files that SQLite shares its log by.
+
+    Args:
+        path: the file.
+        read: nothing is written to it, nor taken into it from its log.
+    """
     target = path.absolute().as_uri()
     if _only_readable(path):
         log = path.with_name(path.name + "-wal")
         # a log with something in it belongs to a process that may write, and that made those files
         target += "?mode=ro" if log.exists() and log.stat().st_size else "?immutable=1"
+    elif read:
+        target += "?mode=ro"
     return sqlite3.connect(target, uri=True, timeout=5, check_same_thread=False, isolation_level=None)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of files on disk too; Windows has no call for it."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _only_readable(path: Path) -> bool:

@@ -1,10 +1,10 @@
 """The dense view: a Chroma collection of vectors under their places, and nothing else.
 
 A folder of the view is written once, closed, and from then on only searched. Folding in newer rows works on a copy (see
-`dense_build`); `dense.json` names the folder in use and is replaced atomically. So a killed fold leaves a folder that
-nothing points to, which is never opened, and the folder in use was always closed cleanly. Chroma writes its HNSW files
-in place, and opening one that was torn can hang or fill the disk: hence the care, and the digests that are checked
-before a folder is opened. (Its `index_metadata.pickle` is Chroma's own.)
+`dense_build`); `dense.json` names the folder, and it is in use from when the truth takes its token. So a killed fold
+leaves a folder that nothing points to, which is never opened, and the folder in use was always closed cleanly. Chroma
+writes its HNSW files in place, and opening one that was torn can hang or fill the disk: hence the care, and the digests
+that are checked before a folder is opened. (Its `index_metadata.pickle` is Chroma's own.)
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 COLLECTION = "dense"
 _DATABASE, _POINTER = "chroma.sqlite3", "dense.json"
+_NEXT = f"{_POINTER}.new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class DenseView:
         self._seen = (-1, -1)
         self._token: str | None = None
         self._state: ViewState | None = None
+        self._opening: threading.Thread | None = None
         self._lock = threading.RLock()  # a client is not closed while another thread asks it
 
     @property
@@ -81,19 +83,30 @@ class DenseView:
         """Return about n places near a unit vector (d,).
 
         Passages that were deleted since the last fold may be among them. None if another view than the one meant is in
-        use by now, or if it turns out to be damaged: it is then dropped, until the next fold builds it anew.
+        use by now, if it is being opened still, or if it turns out to be damaged: it is then dropped, until the next
+        fold builds it anew.
         """
         with self._lock:
             state = self._state
             if state is None or state.token != token:
                 return None
+            if self._collection is None:
+                if self._opening is None:  # Chroma takes seconds to import and to read its files
+                    self._opening = threading.Thread(target=self._open, args=(state,), name="bge-hybrid open")
+                    self._opening.start()
+                return None
             try:
-                found = self._open(state).query(query_embeddings=vector[None, :], n_results=n, include=[])
+                found = self._collection.query(query_embeddings=vector[None, :], n_results=n, include=[])
             except Exception as error:  # Chroma raises many kinds for a damaged folder, and each means the same here
-                logger.warning("the dense view in %s cannot be read and is dropped: %s", self._folder, error)
-                self._drop()
+                self._drop_damaged(error)
                 return None
             return np.array(found["ids"][0], dtype=np.int64)
+
+    def wait(self) -> None:
+        """Wait until a view that is being opened is open."""
+        opening = self._opening
+        if opening is not None:
+            opening.join()
 
     def follow(self, token: str | None) -> None:
         """Take the newest view, if it is the truth's own: one beside a restored backup may not be.
@@ -108,44 +121,78 @@ class DenseView:
                 self._seen, self._token = stamp, token
                 self._state = read_state(self._folder, token)
 
+    def save(self, state: ViewState) -> None:
+        """Write down a view that `dense_build.build` made: it is in use once the truth holds its token.
+
+        Raises:
+            OSError: no space, say; the view before it stays in use.
+        """
+        with (self._folder / _NEXT).open("w", encoding="utf-8") as file:
+            json.dump(asdict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+
     def switch(self, state: ViewState) -> None:
-        """Put a view that `dense_build.build` made, and whose token the truth holds, into use for every process."""
+        """Make the last `save` the one that is opened, and delete the views before it."""
         with self._lock:
             self._drop()
-            fresh = self._pointer.with_suffix(".json.new")
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump(asdict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, self._pointer)
+            os.replace(self._folder / _NEXT, self._pointer)
             self._seen, self._token, self._state = self._stamp(), state.token, state
-            sweep(self._folder, keep=state.folder)
+        self.wait()  # a folder is not deleted while it is being opened
+        sweep(self._folder, keep=state.folder)
 
     def discard(self) -> None:
         """Delete the view: its places are no longer the truth's."""
         with self._lock:
             self._drop()
             self._pointer.unlink(missing_ok=True)
-            sweep(self._folder, keep=None)
+            (self._folder / _NEXT).unlink(missing_ok=True)
+        self.wait()
+        sweep(self._folder, keep=None)
+
+    def sweep(self, token: str | None) -> None:
+        """Delete what a fold that did not end has left; nobody is folding now.
+
+        Args:
+            token: what the truth says.
+        """
+        state = read_state(self._folder, token)
+        sweep(self._folder, keep=state.folder if state else None)
 
     def close(self) -> None:
-        """Let go of the collection."""
+        """Let go of the view; a search that is still under way looks at every vector."""
         with self._lock:
-            if self._client is not None:
-                self._client.close()
-            self._client = self._collection = None
+            self._drop()
+        self.wait()
 
     def _drop(self) -> None:
-        self.close()
-        self._state = None
+        if self._client is not None:
+            self._client.close()
+        self._client = self._collection = self._state = None
 
-    def _open(self, state: ViewState) -> Any:
-        if self._collection is None:
-            folder = self._folder / state.folder
-            check_files(folder, state)
-            self._client = open_client(folder)
-            self._collection = self._client.get_collection(COLLECTION, embedding_function=None)
-        return self._collection
+    def _drop_damaged(self, error: Exception) -> None:
+        logger.warning("the dense view in %s cannot be read and is dropped: %s", self._folder, error)
+        self._drop()
+
+    def _open(self, state: ViewState) -> None:
+        """Open the folder of a view, and take it into use if it is still the one that is wanted."""
+        client = collection = None
+        try:
+            check_files(self._folder / state.folder, state)
+            client = open_client(self._folder / state.folder)
+            collection = client.get_collection(COLLECTION, embedding_function=None)
+            failure = None
+        except Exception as error:  # as in `search`
+            failure = error
+        with self._lock:
+            if self._state is state and failure is None:
+                self._client, self._collection = client, collection
+                client = None
+            elif self._state is state and failure is not None:
+                self._drop_damaged(failure)
+        if client is not None:
+            client.close()
+        self._opening = None  # last: who waits for it may delete the folder next
 
     def _stamp(self) -> tuple[int, int]:
         """Return what changes when `dense.json` is replaced; zeros if there is none."""
@@ -158,11 +205,14 @@ class DenseView:
 
 def read_state(folder: Path, token: str | None) -> ViewState | None:
     """Return what `dense.json` says if it is the truth's own; without it every vector is looked at."""
-    try:
-        state = ViewState(**json.loads((folder / _POINTER).read_text(encoding="utf-8")))
-        return state if state.token == token and (folder / state.folder / _DATABASE).is_file() else None
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+    for name in (_NEXT, _POINTER):  # a kill between `save` and `switch` leaves the first
+        try:
+            state = ViewState(**json.loads((folder / name).read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            continue
+        if state.token == token and (folder / state.folder / _DATABASE).is_file():
+            return state
+    return None
 
 
 def copy_view(folder: Path, token: str | None, target: Path) -> None:

@@ -1,7 +1,6 @@
 """Folding new passages into the dense view at leisure: a thread waits for quiet, a process of its own does the work.
 
-`python -m hybrid_core.stores.embedded.folding FOLDER` is that process. It writes the view as JSON to its output, and
-ends when its input does: with whoever started it.
+`main` is that process. It writes the view as JSON to its output, and ends when its input does: with whoever started it.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def build_apart(folder: Path, stop: threading.Event) -> ViewState | None:
         OSError: the process cannot be started.
         HybridError: it failed.
     """
-    command = [sys.executable, "-m", __name__, str(folder)]
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", str(folder)]  # -m warns of a second import
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     pipe = subprocess.PIPE
     with subprocess.Popen(  # noqa: S603  # our own module
@@ -131,7 +130,3 @@ def main() -> None:
     sys.stdout.write(json.dumps(asdict(made[0])) if made else "")
     sys.stdout.flush()
     os._exit(0)  # the other thread waits for input still
-
-
-if __name__ == "__main__":
-    main()

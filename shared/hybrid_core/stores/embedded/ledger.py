@@ -26,7 +26,7 @@ from ..fingerprints import check_fingerprint
 from ..scoring import text_hash
 from .database import Database, connect
 from .migration import migrate
-from .schema import FILE, FORMAT, SET, TABLES, pack_tokens, unpack_sparse
+from .schema import FILE, FORGET_VIEWS, FORMAT, SET, TABLES, pack_tokens, unpack_sparse
 from .vectors_file import VectorsFile, dtype_of, new_name
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,12 @@ class Ledger:
         with self._db.reading():
             yield
 
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the system's errors, of a view that is written say, into ours."""
+        with self._db.errors():
+            yield
+
     def version(self) -> int:
         """Return a number that changes when anything was committed."""
         with self._db.errors():
@@ -180,6 +186,10 @@ class Ledger:
         """Return a note about the index, None if there is none of that name."""
         with self._db.errors():
             return _info(self._db).get(key)
+
+    def check_model(self) -> None:
+        """Raise ModelMismatchError if the index is another model's by now: it may be taken while it is empty."""
+        self._check_fingerprint(self._db)
 
     def vectors(self, name: str) -> VectorsFile:
         """Return a file of dense vectors, by the name that a `State` gives it."""
@@ -244,20 +254,24 @@ class Ledger:
             return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def copy_to(self, folder: Path) -> State:
-        """Write a copy of the truth, as of now, into a folder, and return its state."""
-        self._db.copy_to(folder / FILE)
-        copy = Database(folder / FILE, TABLES)
-        try:
-            info = _info(copy)
-            state = State(info["vectors"], int(info["rows"]))
-            source = self.vectors(state.vectors)
-            for place, count, checksum in copy.execute("SELECT place, count, checksum FROM blocks"):
-                source.check(place, count, checksum)
-            if state.rows:
-                self._copy_rows(source.rows(state.rows), folder / state.vectors)
-        finally:
-            copy.close()
-        return state
+        """Write a copy of the truth, as of now, into a folder, and return its state.
+
+        Raises:
+            IndexCorruptError: it is damaged.
+        """
+        while True:
+            self._db.copy_to(folder / FILE)
+            copy, name = Database(folder / FILE, None), ""
+            try:
+                with self._db.errors():
+                    name = _info(copy)["vectors"]
+                    return self._copy_vectors(copy, folder)
+            except IndexCorruptError:
+                if name == self.info("vectors"):
+                    raise
+            finally:
+                copy.close()
+            (folder / FILE).unlink()  # another process has compacted the index in between
 
     def compact(self) -> int:
         """Give places anew, without gaps, and return how many gaps there were.
@@ -267,8 +281,9 @@ class Ledger:
         db = self.lock()
         info = _info(db)
         old = self.vectors(info["vectors"])
-        for block in self.blocks():
-            old.check(*block)
+        with db.errors():
+            for place, count, checksum in db.execute("SELECT place, count, checksum FROM blocks"):
+                old.check(place, count, checksum)
         name = new_name(dtype_of(info["vectors"]))
         try:
             with db.transaction():
@@ -279,7 +294,7 @@ class Ledger:
                 new, old_rows = self.vectors(name), old.rows(int(info["rows"]))
                 db.execute("DELETE FROM blocks")
                 db.execute("DELETE FROM deletions")
-                db.execute("DELETE FROM info WHERE key IN ('dense_view', 'sparse_view')")
+                db.execute(FORGET_VIEWS)
                 for start in range(0, len(places), 4_096):
                     rows = old_rows[places[start : start + 4_096]]
                     block = (start, len(rows), new.append(start, rows))
@@ -297,16 +312,28 @@ class Ledger:
         try:
             with db.errors():
                 db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # it was written to the log
         except StorageError as error:  # a reader in between, or no room for a second copy: the gaps are gone already
             logger.warning("%s keeps its free pages: %s", self._path, error)
         return gaps
 
-    def _copy_rows(self, rows: NDArray[np.floating], path: Path) -> None:
-        with path.open("xb") as file:
-            for start in range(0, len(rows), 65_536):
-                file.write(rows[start : start + 65_536].data)
-            file.flush()
-            os.fsync(file.fileno())
+    def _copy_vectors(self, copy: Database, folder: Path) -> State:
+        """Check a copy of the database, and the vectors that belong to it, and put these beside it."""
+        info = _info(copy)
+        state = State(info["vectors"], int(info["rows"]))
+        source = self.vectors(state.vectors)
+        rows = source.rows(state.rows)  # there from now on, whatever becomes of the file's name
+        if (said := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise IndexCorruptError(f"{self._path} is damaged ({said}); restore it from a backup, or index again")
+        for place, count, checksum in copy.execute("SELECT place, count, checksum FROM blocks"):
+            source.check(place, count, checksum)
+        if state.rows:
+            with (folder / state.vectors).open("xb") as file:
+                for start in range(0, len(rows), 65_536):
+                    file.write(rows[start : start + 65_536].data)
+                file.flush()
+                os.fsync(file.fileno())
+        return state
 
     def _claim(self, dtype: DenseType | None) -> None:
         """Check format, model and type, or write them where the index is still empty."""
@@ -328,6 +355,7 @@ class Ledger:
             elif not self._matches(_info(self._db), claim, dtype):
                 self._db.execute("DELETE FROM blocks")
                 self._db.execute("DELETE FROM deletions")
+                self._db.execute(FORGET_VIEWS)
                 claim |= {"rows": "0", "vectors": new_name(dtype or "float32")}
                 self._db.executemany(SET, claim.items())
 

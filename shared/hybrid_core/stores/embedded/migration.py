@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,21 @@ from filelock import FileLock, Timeout
 
 from ...errors import IndexLockedError, StorageError
 from ...types import Fingerprint
-from .database import Database
+from .database import Database, sync_folder
 from .schema import FILE, FORMAT, SET, TABLES, pack_tokens
 from .vectors_file import VectorsFile, new_name
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 2_000
+_PATIENCE = 5.0  # seconds for others to close it, as for any other lock of the database
 
 
 def migrate(folder: Path, lock: FileLock) -> None:
     """Bring a folder of format 1 to today's; leave any other alone.
 
     Raises:
-        IndexLockedError: another process is writing to it.
+        IndexLockedError: another process has it open and writes to it, or did not close it in time.
         IndexCorruptError, StorageError: it cannot be read or written.
     """
     path = folder / FILE
@@ -37,9 +39,7 @@ def migrate(folder: Path, lock: FileLock) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise IndexLockedError(
-            f"{folder} has the format of an earlier release and is being written to; close it there first"
-        ) from None
+        raise _in_use(folder) from None
     try:
         if _is_first_format(path):  # still, now that nobody else is at it
             logger.info("%s is brought to format %d", folder, FORMAT)
@@ -51,7 +51,7 @@ def migrate(folder: Path, lock: FileLock) -> None:
 def _is_first_format(path: Path) -> bool:
     if not path.is_file() or not path.stat().st_size:
         return False
-    db = Database(path, "")
+    db = Database(path, None)
     try:
         with db.errors():
             there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'info'").fetchone()
@@ -67,8 +67,7 @@ def _is_first_format(path: Path) -> bool:
 
 def _rewrite(folder: Path, path: Path) -> None:
     fresh = path.with_name(f"{FILE}.new")
-    for leftover in folder.glob(f"{FILE}.new*"):
-        leftover.unlink()
+    _sweep(folder)
     name = new_name("float32")
     old = Database(path, "")
     try:
@@ -76,13 +75,42 @@ def _rewrite(folder: Path, path: Path) -> None:
         try:
             with old.reading(), new.transaction():
                 _copy(old, new, folder, name)
+            with new.errors():  # a log beside it would be left behind under a name that nobody looks for
+                new.execute("PRAGMA journal_mode = DELETE")
         finally:
             new.close()
-        with old.errors():
-            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        old.close()  # and with it the log, which belongs to the old file
+        _be_alone(old, folder)
+    except BaseException:
+        old.close()
+        _sweep(folder)
+        raise
+    old.close()
     fresh.replace(path)
+    sync_folder(folder)
+
+
+def _be_alone(old: Database, folder: Path) -> None:
+    """Take the old log into the old file: whoever had both open would go on with the log of the new one."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with old.errors():
+                old.execute("PRAGMA journal_mode = DELETE")
+                return
+        except IndexLockedError:
+            if time.monotonic() > deadline:
+                raise _in_use(folder) from None
+        time.sleep(0.05)
+
+
+def _in_use(folder: Path) -> IndexLockedError:
+    return IndexLockedError(f"{folder} has the format of an earlier release and is in use; close it there first")
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what a migration that did not end has left: format 1 had neither."""
+    for leftover in [*folder.glob(f"{FILE}.new*"), *folder.glob("vectors-*")]:
+        leftover.unlink(missing_ok=True)
 
 
 def _copy(old: Database, new: Database, folder: Path, name: str) -> None:

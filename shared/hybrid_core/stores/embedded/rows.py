@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 class Rows:
     """Passages by place.
 
-    Ids and flags are only ever added to or cleared, so that a search may go on with what it has got while others write.
+    Ids are only ever added to, and flags copied before any is cleared, so that a search may go on with what it has got
+    while others write: of a passage that is replaced it finds the one version or the other.
     """
 
     def __init__(self) -> None:
@@ -41,4 +42,6 @@ class Rows:
 
     def remove(self, places: NDArray[np.int64]) -> None:
         """Note passages as gone."""
-        self._alive[places] = False
+        if len(places):
+            self._alive = self._alive.copy()
+            self._alive[places] = False

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS sparse (place INTEGER PRIMARY KEY, tokens BLOB NOT NU
 CREATE TABLE IF NOT EXISTS deletions (number INTEGER PRIMARY KEY, place INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS blocks (place INTEGER PRIMARY KEY, count INTEGER NOT NULL, checksum INTEGER NOT NULL);
 """
+FORGET_VIEWS = "DELETE FROM info WHERE key IN ('dense_view', 'sparse_view')"  # they know places of before
 SET = "INSERT OR REPLACE INTO info (key, value) VALUES (?, ?)"
 
 

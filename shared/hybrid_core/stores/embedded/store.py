@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from ...errors import HybridError, StorageError
+from ...errors import HybridError, IndexCorruptError, StorageError
 from ...filters import Filter
 from ...types import DenseType, Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
 from ..scoring import sparse_matrix, text_hash
@@ -27,6 +28,7 @@ from .sparse_view import SparseView
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 _TAIL = 20_000  # new passages, or a quarter, that are folded in without being asked to
 _UNSAVED = 2_000  # passages whose postings are built anew at every opening rather than written to a file
 
@@ -66,8 +68,12 @@ class EmbeddedStore:
         self._view: str | None = None  # the dense view that the truth says is its own
         self._state = State()
         self._closed = False
-        with self._reading:
-            self._refresh()
+        try:
+            with self._reading:
+                self._refresh()
+        except BaseException:
+            self._ledger.close()
+            raise
 
     def __repr__(self) -> str:
         return f"EmbeddedStore({str(self._folder)!r})"
@@ -83,8 +89,6 @@ class EmbeddedStore:
             return
         with self._own(self._writing):
             self._ledger.write(passages, encoding)
-            with self._reading:
-                self._refresh()
             if self._fold_is_due():
                 self._background.wake()
 
@@ -97,7 +101,7 @@ class EmbeddedStore:
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return the passages that are there, by id."""
-        with self._own(self._reading):
+        with self._own(self._reading), self._ledger.reading():
             return self._ledger.get(ids)
 
     def ids(self, filter: Filter | None = None) -> list[str]:
@@ -113,12 +117,14 @@ class EmbeddedStore:
     def encodings(self, texts: Sequence[str]) -> tuple[list[int], Encoding | None]:
         """Return the positions of texts already here, and their vectors."""
         hashes = [text_hash(text) for text in texts]
-        with self._own(self._reading), self._ledger.reading():
-            known = self._ledger.vectors_of_texts(list(dict.fromkeys(hashes)))
-            if not known:
-                return [], None
-            self._refresh()
-            rows = self._vectors.rows(self._state.rows)
+        known, rows = self._newest(
+            lambda: (
+                self._ledger.vectors_of_texts(list(dict.fromkeys(hashes))),
+                self._vectors.rows(self._state.rows),
+            )
+        )
+        if not known:
+            return [], None
         found = [i for i, hash_ in enumerate(hashes) if hash_ in known]
         dense = rows[[known[hashes[i]][0] for i in found]].astype(np.float32)
         sparse = sparse_matrix([known[hashes[i]][1] for i in found], self._fingerprint.vocabulary)
@@ -126,7 +132,7 @@ class EmbeddedStore:
 
     def sparse_vectors(self, ids: Sequence[str]) -> dict[str, SparseVector]:
         """Return the sparse vectors of the passages that are there, by id."""
-        with self._own(self._reading):
+        with self._own(self._reading), self._ledger.reading():
             return self._ledger.sparse_vectors(ids)
 
     def search_dense(self, vector: FloatArray, k: int, filter: Filter | None = None) -> list[Scored]:
@@ -154,10 +160,14 @@ class EmbeddedStore:
             The number of passages folded in.
         """
         with self._own(self._folding):
-            self._ledger.lock()
-            made = build(self._folder, self._fingerprint, progress)
-            if made is not None:
-                self._switch(made[0])
+            with self._writing:
+                self._ledger.lock()
+            try:
+                made = build(self._folder, self._fingerprint, progress)
+                if made is not None:
+                    self._switch(made[0])
+            finally:
+                self._sweep()
             with self._writing:
                 self._save_postings(least=1)
             return made[1] if made else 0
@@ -219,14 +229,32 @@ class EmbeddedStore:
 
         The filter is evaluated once a query, in the truth; both sides get the same places.
         """
-        with self._own(self._reading), self._ledger.reading():
-            self._refresh()
-            self._dense.follow(self._view)
-            alive = self._rows.alive
-            allowed = alive if filter is None else self._metadata.mask(filter, self._state) & alive
-            vectors, postings = self._vectors.rows(self._state.rows), self._sparse.postings()
-            dense, tail = self._dense, self._dense.rows
-            return Snapshot(self._rows.ids, alive, allowed, vectors, postings, dense, self._view, tail)
+        return self._newest(lambda: self._snapshot(filter))
+
+    def _snapshot(self, filter: Filter | None) -> Snapshot:
+        self._dense.follow(self._view)
+        alive = self._rows.alive
+        allowed = alive if filter is None else self._metadata.mask(filter, self._state) & alive
+        vectors, postings = self._vectors.rows(self._state.rows), self._sparse.postings()
+        dense, tail = self._dense, self._dense.rows
+        return Snapshot(self._rows.ids, alive, allowed, vectors, postings, dense, self._view, tail)
+
+    def _newest(self, look: Callable[[], _T]) -> _T:
+        """Call something that looks at the newest commit, and again if another process has just compacted the index.
+
+        The file of vectors that the commit before named is then gone.
+        """
+        with self._own(self._reading):
+            try:
+                with self._ledger.reading():
+                    self._refresh()
+                    return look()
+            except IndexCorruptError:
+                if self._ledger.info("vectors") == self._state.vectors:
+                    raise
+            with self._ledger.reading():
+                self._refresh()
+                return look()
 
     def _refresh(self) -> None:
         """Bring what is in memory up to the newest commit, this object's own or another process's."""
@@ -246,6 +274,7 @@ class EmbeddedStore:
 
     def _begin(self, state: State) -> None:
         """Start with nothing in memory: at opening, and where places were given anew."""
+        self._ledger.check_model()
         self._vectors = self._ledger.vectors(state.vectors)
         self._rows = Rows()
         self._metadata = MetadataView(self._ledger)
@@ -256,20 +285,36 @@ class EmbeddedStore:
         return vector if self.sparse_weighting == "plain" or vector.raw is not None else now.weighed(vector)
 
     def _fold_is_due(self) -> bool:
-        return self._state.rows - self._dense.rows > max(_TAIL, self._dense.rows // 4)
+        with self._reading:
+            self._refresh()
+            self._dense.follow(self._view)
+            return self._state.rows - self._dense.rows > max(_TAIL, self._dense.rows // 4)
 
     def _fold_in_background(self, stop: threading.Event) -> None:
         """Fold in another process, unless another thread has just done so."""
         with self._own(self._folding):
-            if self._fold_is_due():
+            if not self._fold_is_due():
+                return
+            try:
                 made = build_apart(self._folder, stop)
                 if made is not None:
                     self._switch(made)
+            finally:
+                self._sweep()
 
     def _switch(self, made: ViewState) -> None:
         with self._writing:
+            with self._ledger.errors():
+                self._dense.save(made)
             self._ledger.set_info("dense_view", made.token)
-            self._dense.switch(made)
+            with self._ledger.errors():
+                self._dense.switch(made)
+
+    def _sweep(self) -> None:
+        """Delete what a fold that was stopped, killed or refused has left."""
+        with self._reading:
+            self._refresh()
+            self._dense.sweep(self._view)
 
     def _save_postings(self, least: int) -> None:
         """Put the sparse view into files, if so many passages are not in them yet."""
@@ -277,9 +322,8 @@ class EmbeddedStore:
             self._refresh()
             if self._sparse.rows - self._sparse.saved < least:
                 return
-            try:
+            with self._ledger.errors():
                 token = self._sparse.save()
-            except OSError as error:
-                raise StorageError(f"the sparse view in {self._folder} could not be written: {error}") from error
         self._ledger.set_info("sparse_view", token)
-        self._sparse.switch()
+        with self._ledger.errors():
+            self._sparse.switch()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import IndexCorruptError
 from ...types import DenseType, FloatArray
+from .database import sync_folder
 
 _PIECE, _FEW = 4_096, 256  # rows converted, and rows picked, at a time: they stay in the processor's cache
 
@@ -53,17 +54,22 @@ class VectorsFile:
         """Write rows (n, d) from a place on, have them on disk, and return their checksum.
 
         Raises:
-            IndexCorruptError: the file is shorter than what was written before.
+            IndexCorruptError: the file is gone, or shorter than what was written before.
             OSError: no space.
         """
         content = np.ascontiguousarray(rows, dtype=self._dtype)
-        with self.path.open("r+b" if self.path.exists() else "x+b") as file:
+        there = self.path.exists()
+        if place and not there:
+            raise self._damaged("is gone")
+        with self.path.open("r+b" if there else "x+b") as file:
             if file.seek(0, os.SEEK_END) < place * self._width:
                 raise self._damaged("is too short")
             file.seek(place * self._width)
             file.write(content.data)
             file.flush()
             os.fsync(file.fileno())
+        if not there:
+            sync_folder(self.path.parent)
         return zlib.crc32(content.data)
 
     def rows(self, count: int) -> NDArray[np.floating]:
