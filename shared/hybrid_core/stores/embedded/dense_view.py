@@ -246,7 +246,10 @@ def open_client(folder: Path) -> Any:
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """Return a digest of every file of the HNSW index; searching never changes one."""
+    """Return a digest of every file of the HNSW index; searching never changes one of more than 1,000 rows.
+
+    (Until the first thousand Chroma has written nothing, and does when it is asked. So few are never asked of it here.)
+    """
     digests = {}
     for path in sorted(folder.glob("*/*")):
         with path.open("rb") as file:
