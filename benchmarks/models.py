@@ -13,7 +13,7 @@ from hybrid_core.encoders.runtimes.onnx_folder import is_export
 from hybrid_core.export.folder import export_model
 
 FULL = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 8194}
-_TINY = Path(str(files("hybrid_core") / "models" / "tiny_m3"))
+TOKENIZER = Path(str(files("hybrid_core") / "models" / "tiny_m3"))
 
 
 def make(folder: Path, *, layers: int, reranker: bool) -> Path:
@@ -51,7 +51,11 @@ def make(folder: Path, *, layers: int, reranker: bool) -> Path:
             linear = torch.nn.Linear(FULL["hidden_size"], rows)
             torch.save(linear.state_dict(), place / f"{head}.pt")
     for name in ("tokenizer_config.json", "tokenizer.json"):  # the last file marks a whole checkpoint
-        text = (_TINY / name).read_text(encoding="utf-8").replace('"model_max_length": 512', '"model_max_length": 8192')
+        text = (
+            (TOKENIZER / name)
+            .read_text(encoding="utf-8")
+            .replace('"model_max_length": 512', '"model_max_length": 8192')
+        )
         (place / name).write_text(text, encoding="utf-8")
     return place
 

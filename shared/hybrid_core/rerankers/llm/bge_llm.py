@@ -15,7 +15,7 @@ from ...types import FloatArray
 from . import gemma2, minicpm
 from .causal import CausalModel
 from .loading import Source, keep_rows, load, open_source, special_id
-from .scoring import LogitModel, Prompts, Scorer, check_batch_tokens
+from .scoring import LogitModel, PromptReranker, Prompts, Scorer, check_batch_tokens
 
 _ASK = (
     "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing a "
@@ -24,7 +24,7 @@ _ASK = (
 _ASK_LIGHTWEIGHT = "Predict whether passage B contains an answer to query A."
 
 
-class BgeLlmReranker:
+class BgeLlmReranker(PromptReranker):
     """Scores passages with BAAI/bge-reranker-v2-gemma, -v2-minicpm-layerwise or -v2.5-gemma2-lightweight.
 
     The scores are those of FlagEmbedding's FlagLLMReranker, LayerWiseFlagLLMReranker and LightWeightFlagLLMReranker
@@ -94,22 +94,6 @@ class BgeLlmReranker:
         except KeyError as error:
             raise ModelLoadError(f"config.json of {self.name!r} has no {error}") from error
         self._scorer = Scorer(runtime, self.name, batch_tokens)
-
-    @property
-    def device(self) -> str:
-        """The torch device in use."""
-        return self._scorer.device
-
-    @property
-    def precision(self) -> str:
-        """The precision in use: "fp32", "fp16" or "bf16"."""
-        return self._scorer.precision
-
-    def __repr__(self) -> str:
-        return (
-            f"BgeLlmReranker({self.name!r}, max_length={self._max_length}, precision={self.precision!r}, "
-            f"device={self.device!r})"
-        )
 
     def score(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> FloatArray:
         """Return sigmoid(logit) of each text, float32 (n,) in [0, 1], in the order given.

@@ -14,14 +14,14 @@ from ...errors import InvalidInputError, ModelLoadError, require
 from ...types import FloatArray, IntArray
 from .loading import Source, keep_rows, load, open_source, special_id
 from .prompting import shorten
-from .scoring import Prompts, Scorer, check_batch_tokens, pad, run_padded
+from .scoring import PromptReranker, Prompts, Scorer, check_batch_tokens, pad, run_padded
 
 _CLASSES = {"t5": "T5ForConditionalGeneration", "mt5": "MT5ForConditionalGeneration"}
 _ANSWERS = {"t5": ("true", "false"), "mt5": ("yes", "no")}
 _ROOM = 32  # tokens that the whole prompt needs at the least
 
 
-class MonoT5Reranker:
+class MonoT5Reranker(PromptReranker):
     """Scores passages with castorini's monoT5 models (arXiv 2003.06713) and with mT5 trained on mMARCO.
 
     The prompt is "Query: ... Document: ... Relevant:", the score the probability of "true" against "false" as the first
@@ -90,22 +90,6 @@ class MonoT5Reranker:
         loaded = load(getattr(require("transformers", "torch"), _CLASSES[kind]), source)
         keep_rows(loaded, tokens)
         self._scorer = Scorer(_EncoderDecoder(loaded, source), self.name, batch_tokens)
-
-    @property
-    def device(self) -> str:
-        """The torch device in use."""
-        return self._scorer.device
-
-    @property
-    def precision(self) -> str:
-        """The precision in use: "fp32", "fp16" or "bf16"."""
-        return self._scorer.precision
-
-    def __repr__(self) -> str:
-        return (
-            f"MonoT5Reranker({self.name!r}, max_length={self._max_length}, precision={self.precision!r}, "
-            f"device={self.device!r})"
-        )
 
     def score(self, query: str, texts: Sequence[str]) -> FloatArray:
         """Return the probability that each text is relevant, float32 (n,) in [0, 1], in the order given.

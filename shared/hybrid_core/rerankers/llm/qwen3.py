@@ -14,7 +14,7 @@ from ...types import FloatArray
 from .causal import CausalModel
 from .loading import keep_rows, load, open_source
 from .prompting import shorten
-from .scoring import Prompts, Scorer, check_batch_tokens
+from .scoring import PromptReranker, Prompts, Scorer, check_batch_tokens
 
 _BEFORE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -24,7 +24,7 @@ _AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _ROOM = 16  # tokens that query and text need at the least
 
 
-class Qwen3Reranker:
+class Qwen3Reranker(PromptReranker):
     """Scores passages with Qwen/Qwen3-Reranker-0.6B, -4B or -8B (arXiv 2506.05176).
 
     The score is the probability of "yes" against "no" as the answer to the prompt of the model card. The beginning that
@@ -92,22 +92,6 @@ class Qwen3Reranker:
         loaded = load(require("transformers", "torch").Qwen3ForCausalLM, source)
         keep_rows(loaded, answers)
         self._scorer = Scorer(CausalModel(loaded, source), self.name, batch_tokens)
-
-    @property
-    def device(self) -> str:
-        """The torch device in use."""
-        return self._scorer.device
-
-    @property
-    def precision(self) -> str:
-        """The precision in use: "fp32", "fp16" or "bf16"."""
-        return self._scorer.precision
-
-    def __repr__(self) -> str:
-        return (
-            f"Qwen3Reranker({self.name!r}, max_length={self._max_length}, precision={self.precision!r}, "
-            f"device={self.device!r})"
-        )
 
     def score(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> FloatArray:
         """Return the probability that each text meets the query, float32 (n,) in [0, 1], in the order given.

@@ -159,3 +159,27 @@ def pad(rows: Sequence[IntArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     return ids, lengths
+
+
+class PromptReranker:
+    """What the rerankers of this folder share: a name, a scorer, and the most tokens of a prompt."""
+
+    name: str
+    _scorer: Scorer
+    _max_length: int
+
+    @property
+    def device(self) -> str:
+        """The torch device in use."""
+        return self._scorer.device
+
+    @property
+    def precision(self) -> str:
+        """The precision in use: "fp32", "fp16" or "bf16"."""
+        return self._scorer.precision
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, max_length={self._max_length}, precision={self.precision!r}, "
+            f"device={self.device!r})"
+        )
