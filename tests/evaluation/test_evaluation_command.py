@@ -14,7 +14,7 @@ from click.testing import Result
 from evaluation_files import CORPUS, QRELS, QUERIES, TEXTS, write_beir, write_trec
 from typer.testing import CliRunner
 
-from hybrid_core import BgeM3Encoder, HybridError, HybridIndex
+from hybrid_core import BgeM3Encoder, HybridError, HybridIndex, InvalidInputError
 from hybrid_core.cli.evaluate import evaluate
 
 Command = Callable[..., Result]
@@ -57,8 +57,9 @@ def stored(folder: Path, encoder: BgeM3Encoder) -> dict[str, str]:
 def test_the_tables_show_figures_comparisons_and_latencies(bge_hybrid: Command, data: Path) -> None:
     done = bge_hybrid(data, "--model", "tiny", "--k", 3)
     assert done.exit_code == 0, done.output
-    heading, _, *lines = done.stdout.splitlines()
+    heading, finding, _, *lines = done.stdout.splitlines()
     assert heading.startswith("small: 12 passages, 6 questions, BgeM3Encoder('tiny'")
+    assert "dense" in finding
     rows = {line.split()[0]: line.split() for line in lines if line}
     assert rows["system"] == "system nDCG@3 R@3 R@50 RR AP Success@3 P@3 Judged@3 pairs".split()
     text = " ".join(done.stdout.split())
@@ -199,6 +200,42 @@ def test_what_cannot_be_evaluated(
     assert isinstance(done.exception, HybridError)
     assert part in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "parts"),
+    [
+        ("qrels.tsv", "query-id\tcorpus-id\tscore\nq1\tnowhere\t1\n", ["qrels.tsv:2 names document 'nowhere'"]),
+        ("qrels.tsv", "q99\tretry\t1\nq1\tretry\t1\n", ["qrels.tsv:1 names query 'q99'"]),
+        ("qrels.tsv", "7\tretry\t1\n", ["share no query id", "qrels.tsv:1 has '7'"]),
+        ("qrels.tsv", "", ["qrels.tsv holds no judgements"]),
+        ("qrels.tsv", "q1 retry 1\n", ["qrels.tsv:1 has 1 columns; 3 are needed"]),
+        ("qrels.tsv", "q1\tretry\tnan\n", ["qrels.tsv:1: grade 'nan'"]),
+        ("queries.jsonl", "", ["queries.jsonl holds no queries"]),
+        ("queries.jsonl", '{"id": "q1", "text": "why?"}\n', ["queries.jsonl:1 has 'id', 'text' where"]),
+        ("corpus.jsonl", "\n", ["corpus.jsonl holds no documents"]),
+        ("corpus.jsonl", '{"_id": "retry", "text": NaN}\n', ["corpus.jsonl:1 is no JSON", "NaN"]),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line_before_anything_is_written(
+    bge_hybrid: Command, tmp_path: Path, name: str, text: str, parts: list[str]
+) -> None:
+    folder = write_beir(tmp_path / "bad")
+    (folder / name).write_text(text, encoding="utf-8")
+    done = bge_hybrid(folder, "--model", "tiny", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert isinstance(done.exception, InvalidInputError)
+    for part in parts:
+        assert part in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_finding_stands_above_the_tables(bge_hybrid: Command, indexed: Path, data: Path) -> None:
+    done = bge_hybrid(data, "--index", indexed, "--systems", "dense,sparse")
+    assert done.exit_code == 0, done.output
+    _, finding, *_ = done.stdout.splitlines()
+    assert finding.startswith(("sparse beats dense by ", "sparse falls behind dense by ", "sparse and dense cannot be"))
+    assert "nDCG@10 [" in finding
 
 
 def test_a_killed_evaluation_continues(

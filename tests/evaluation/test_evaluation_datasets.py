@@ -206,6 +206,9 @@ def test_what_is_missing_or_does_not_fit(tmp_path: Path, damage: Callable[[Path]
         ("topics.tsv", "\n", ["holds no topics"]),
         ("qrels.txt", "q1 0 retry\n", ["qrels.txt:1", "3 columns; 4 are needed"]),
         ("qrels.txt", "q1 0 retry -2\n", ["qrels.txt:1", "write 0 for TREC's negative grades"]),
+        ("qrels.txt", "q1 0 retry nan\n", ["qrels.txt:1", "grade 'nan'"]),
+        ("qrels.txt", "q1 0 retry 1\nq1 0 nowhere 1\n", ["qrels.txt:2", "document 'nowhere'"]),
+        ("qrels.txt", "7 0 retry 1\n", ["share no query id", "qrels.txt:1 has '7'"]),
         ("qrels.txt", "", ["holds no judgements"]),
     ],
 )
@@ -230,6 +233,7 @@ def test_trec_files_that_cannot_be_read(tmp_path: Path, name: str, text: str, pa
         ("question,document\n ,retry\n", [":2: the question is blank"]),
         ("question,document\nwhy,nowhere\n", [":2 names document 'nowhere'"]),
         ("question,document,grade\nwhy,retry,\n", [":2: grade ''"]),
+        ("question,document,grade\nwhy,retry,nan\n", [":2: grade 'nan'"]),
         ("question,document,grade\nwhy,retry,1\nwhy,retry,2\n", [":3 judges document 'retry'", ":2 as 1"]),
         ("question,text\nwhy,not a word of it\n", [":2: no passage holds 'not a word of it'"]),
         ("question,text\nwhy,\n", [":2: the text is blank"]),

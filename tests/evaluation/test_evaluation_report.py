@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,8 @@ from hybrid_core.cli.evaluate import evaluate as command
 from hybrid_core.evaluation import Evaluation, EvaluationSet, System, evaluate, named_systems, write_report
 from hybrid_core.evaluation.report.case_cards import saved_card
 from hybrid_core.evaluation.report.cases import Case, Saved
+from hybrid_core.evaluation.report.findings import finding
+from hybrid_core.evaluation.report.numbers import stage_steps
 from hybrid_core.types import TokenMatch
 
 NAMES = {"quality", "recall", "latency", "scores", "weights", "differences"}
@@ -134,8 +137,12 @@ def test_every_chart_is_there_with_words_and_as_a_file(written: Written) -> None
         with Image.open(written.folder / f"{name}.png") as image:
             image.verify()
             assert image.format == "PNG"
-            assert image.width == 1_040
+            assert image.width == 980
             assert image.height > 300
+        with Image.open(written.folder / f"{name}.png") as image:
+            colours = image.convert("RGB").getcolors(maxcolors=2**24)
+        assert colours is not None
+        assert len(colours) > 50, "a blank picture"
 
 
 def test_nothing_is_fetched_and_nothing_runs(written: Written) -> None:
@@ -164,6 +171,25 @@ def test_texts_from_outside_are_text(written: Written) -> None:
         assert part not in written.html, part
 
 
+def test_every_cell_says_what_it_is_on_a_narrow_screen(written: Written) -> None:
+    """There a row is a block and its head is hidden: cells show their header, and roles keep it a table."""
+    tags = written.page.tags
+    cells = [attrs for tag, attrs in tags if tag == "td"]
+    assert cells
+    assert all(attrs["data-h"] and attrs["role"] == "cell" for attrs in cells)
+    headers = {attrs["data-h"] for attrs in cells}
+    assert {"nDCG@2", "difference", "wins", "total", "mode", "question"} <= headers
+    roles = {
+        tag: {attrs.get("role") for other, attrs in tags if other == tag} for tag in ("table", "thead", "tr", "th")
+    }
+    assert roles == {
+        "table": {"table"},
+        "thead": {"rowgroup"},
+        "tr": {"row"},
+        "th": {"columnheader", "rowheader"},
+    }
+
+
 def test_charts_are_whole_and_share_no_ids(written: Written) -> None:
     drawings = re.findall(r"<svg.*?</svg>", written.html, flags=re.DOTALL)
     assert len(drawings) == len(NAMES)
@@ -186,6 +212,11 @@ def test_the_page_says_what_was_run(written: Written) -> None:
     assert "2 questions without judgements were left out" in text
     best = max(found.systems, key=lambda result: result.means["nDCG@2"])
     assert f"{best.name} ranks best: nDCG@2 {best.means['nDCG@2']:.3f}" in text
+    headline = finding(found, stage_steps(found))
+    assert f">{escape(headline)}</h1>" in re.sub(r'<span class="interval">(.*?)</span>', r"\1", written.html)
+    assert "Brackets hold 95 % intervals over 7 questions" in text
+    for comparison in found.comparisons():
+        assert f"{comparison.system} against {comparison.baseline}" in text
     assert "Synthetic questions" not in text
     for result in found.systems:
         for metric in found.metrics:
@@ -194,8 +225,8 @@ def test_the_page_says_what_was_run(written: Written) -> None:
 
 def test_cases_show_passage_and_matched_tokens(written: Written, hostile_index: HybridIndex) -> None:
     text = " ".join("".join(written.page.text).split())
-    assert "Where sparse saved dense: " in text
-    assert "Where dense saved sparse: " in text
+    assert re.search("Sparse saved dense: [1-7] of 7 questions", text)
+    assert re.search("Dense saved sparse: [1-7] of 7 questions", text)
     [passage] = hostile_index.get(["secret"])
     assert passage is not None
     assert passage.text in text
@@ -242,7 +273,7 @@ def test_systems_that_agree_and_miss_nothing(
     lists = dict.fromkeys(("dense", "sparse"), found.recalled["dense"])
     html = write_report(replace(found, recalled=lists), tmp_path).read_text(encoding="utf-8")
     text = " ".join("".join(Page(html).text).split())
-    assert "Where sparse saved dense: 0" in text
+    assert "Sparse saved dense: 0 of 6 questions" in text
     assert "Whatever dense answers here, sparse answers too." in text
     assert "Greatest wins" not in text
     assert "too little for these questions to tell the two apart" in text
@@ -250,13 +281,13 @@ def test_systems_that_agree_and_miss_nothing(
 
 def test_what_is_not_known_of_a_case_is_left_out() -> None:
     case = Case("q", "question", "d", rank=1, missed=None, depth=5)
-    assert "blockquote" not in saved_card(Saved("sparse", 1, (case,)))
-    card = saved_card(Saved("dense", 9, (replace(case, text="passage"),)))
+    assert "blockquote" not in saved_card(Saved("sparse", 1, 9, (case,)))
+    card = saved_card(Saved("dense", 9, 12, (replace(case, text="passage"),)))
     assert "No token in common." in card
     assert "sparse: not among 5" in card
     assert "And 8 more." in card
     tokens = tuple(TokenMatch(token, 1.0, 1.0, score) for token, score in (("▁ro", 0.5), ("tate", 0.25), ("轮换", 0.0)))
-    card = saved_card(Saved("dense", 1, (replace(case, text="to rotate", matches=tokens),)))
+    card = saved_card(Saved("dense", 1, 12, (replace(case, text="to rotate", matches=tokens),)))
     assert re.findall(r"<li[^>]*>([^<]+)<", card) == ["ro", "-tate", "轮换"]
     assert re.findall(r"--w:(\d+)%", card) == ["100", "50", "0"]
 

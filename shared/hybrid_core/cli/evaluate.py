@@ -74,6 +74,7 @@ def evaluate(
     require("ir_measures", "eval")
     if out is not None:
         require("matplotlib", "eval")  # rather now than after hours of searching
+    show = sys.stderr.isatty()
     dataset = _read(data, index, synthetic, seed)
     kept = index or (out / "index" if out else None)
     encoder = load_encoder(
@@ -86,8 +87,8 @@ def evaluate(
         folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = stack.enter_context(HybridIndex.open(folder, encoder=encoder))
         _fill(opened, dataset, folder)
-        found = measure_systems(opened, dataset, chosen, k=k, folder=out, seed=seed, show_progress=sys.stderr.isatty())
-        report = None if out is None else write_report(found, out, index=opened)
+        found = measure_systems(opened, dataset, chosen, k=k, folder=out, seed=seed, show_progress=show)
+        report = None if out is None else write_report(found, out, index=opened, show_progress=show)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
         return
@@ -150,6 +151,9 @@ def _fill(index: HybridIndex, dataset: EvaluationSet, folder: Path) -> None:
 def _heading(found: Evaluation) -> str:
     from rich.markup import escape
 
+    from ..evaluation.report.findings import finding
+    from ..evaluation.report.numbers import stage_steps
+
     unjudged = f" ({found.unjudged:,} without judgements left out)" if found.unjudged else ""
     lines = [
         f"[bold]{escape(found.dataset)}[/]: {found.documents:,} passages, {len(found.queries):,} questions{unjudged}, "
@@ -157,6 +161,7 @@ def _heading(found: Evaluation) -> str:
     ]
     if found.kinds:
         lines.append("Synthetic questions use the passages' own words: compare systems by them; users' are harder.")
+    lines.append(escape(finding(found, stage_steps(found))))
     return "\n".join([*lines, ""])
 
 

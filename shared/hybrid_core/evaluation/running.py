@@ -87,6 +87,7 @@ def run_systems(
         index,
         {id_: text for id_, text in queries.items() if id_ in to_ask},
         [system for system, ids in zip(systems, missing, strict=True) if ids],
+        show_progress,
     )
     runs = []
     for system, record in zip(systems, records, strict=True):
@@ -150,17 +151,23 @@ class _Recall:
     lists: Mapping[str, Mapping[str, tuple[list[Scored], float]]]
 
     @classmethod
-    def of(cls, index: HybridIndex, queries: Mapping[str, str], systems: Sequence[System]) -> _Recall:
+    def of(
+        cls, index: HybridIndex, queries: Mapping[str, str], systems: Sequence[System], show_progress: bool
+    ) -> _Recall:
         if not queries:
             return cls(0.0, {})
         start = time.perf_counter()
         encoding = index.encoder.encode_queries(list(queries.values()))
         encode = (time.perf_counter() - start) / len(queries)
-        lists = {}
+        lists: dict[str, dict[str, tuple[list[Scored], float]]] = {}
         for side, other in (("dense", "sparse"), ("sparse", "dense")):
             depth = max((system.candidates for system in systems if system.mode != other), default=0)
             if depth:
-                lists[side] = {id_: _search(index, side, encoding, i, depth) for i, id_ in enumerate(queries)}
+                lists[side] = {}
+                with _progress(len(queries), f"{side} search", show_progress) as done:
+                    for i, id_ in enumerate(queries):
+                        lists[side][id_] = _search(index, side, encoding, i, depth)
+                        done(1)
         return cls(encode, lists)
 
 

@@ -13,7 +13,7 @@ _TOKENS = 10  # the strongest of a case
 def saved_card(saved: Saved) -> str:
     """Return a card with the questions that one side saved from the other."""
     other = "sparse" if saved.by == "dense" else "dense"
-    title = f"<h3>Where {saved.by} saved {other}: {saved.count:,}</h3>"
+    title = f"<h3>{saved.by.capitalize()} saved {other}: {saved.count:,} of {saved.asked:,} questions</h3>"
     if not saved.cases:
         nothing = f"Whatever {saved.by} answers here, {other} answers too."
         return f'<div class="card">{title}<p class="hint">{nothing}</p></div>'
@@ -33,7 +33,7 @@ def _case(case: Case, by: str, other: str) -> str:
     return (
         f'<article class="case"><p class="q" dir="auto">{_marked(beginning(case.question), tokens)}</p>'
         f'<p class="ranks"><span class="hit">{by} #{case.rank}</span><span>{missed}</span>'
-        f"<span>passage {escape(case.document)}</span><span>question {escape(case.query)}</span></p>{passage}{shared}"
+        f'</p>{passage}{shared}<p class="ids">question {escape(case.query)} · passage {escape(case.document)}</p>'
         "</article>\n"
     )
 

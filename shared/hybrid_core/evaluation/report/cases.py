@@ -49,11 +49,13 @@ class Saved:
     Attributes:
         by: the side that answers.
         count: how many questions there are of which that is true.
+        asked: of how many.
         cases: some of them, the clearest first.
     """
 
     by: Side
     count: int
+    asked: int
     cases: tuple[Case, ...]
 
 
@@ -74,9 +76,8 @@ def saved_by(found: Evaluation, side: Side, index: HybridIndex | None = None, mo
             ranking = found.recalled[side][query]
             cases.append(Case(query, question, ranking[rank - 1].id, rank, missed, len(found.recalled[other][query])))
     clearest = sorted(cases, key=lambda case: (case.rank, -(case.missed or math.inf)))[:most]
-    return Saved(
-        side, len(cases), tuple(clearest if index is None else [_read(case, side, index) for case in clearest])
-    )
+    shown = clearest if index is None else [_read(case, side, index) for case in clearest]
+    return Saved(side, len(cases), len(found.queries), tuple(shown))
 
 
 def _first_relevant(found: Evaluation, side: Side, query: str) -> int | None:

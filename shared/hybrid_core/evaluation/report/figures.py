@@ -9,22 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..comparison import Comparison
-from ..results import Evaluation, SystemResult
-from .numbers import ScoreGroups, WeightGrid, depth_of, pareto_front, recall_curve
+from ..results import Evaluation
+from .numbers import STAGES, ScoreGroups, WeightGrid, depth_of, pareto_front, recall_curve, stage_of
 from .style import BLUE, INK, MUTED, SURFACE, VERMILLION, Picture, picture, plain_axes, series, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_STAGES = ("one side", "fused", "reranked")
 _BINS = 32
-
-
-def stage_of(result: SystemResult) -> str:
-    """Return the last stage of a system: "one side", "fused" or "reranked"."""
-    if result.settings["reranker"] is not None:
-        return "reranked"
-    return "fused" if result.settings["mode"] == "hybrid" else "one side"
 
 
 def quality(found: Evaluation) -> Picture:
@@ -33,7 +25,7 @@ def quality(found: Evaluation) -> Picture:
     stages = [stage_of(result) for result in found.systems]
     rows: list[tuple[float, int | None, str]] = []  # height, number of a system, name; a stage's name above its systems
     y = 0.0
-    for stage in _STAGES:
+    for stage in STAGES:
         if stage in stages:
             rows.append((y, None, stage))
             of_stage = [i for i, its in enumerate(stages) if its == stage]
@@ -54,7 +46,7 @@ def quality(found: Evaluation) -> Picture:
         axes.set_yticks([y for y, _, _ in rows], [name for _, _, name in rows])
         for label, (_, i, _) in zip(axes.get_yticklabels(), rows, strict=True):
             if i is None:
-                label.set(color=MUTED, fontsize=9)
+                label.set(color=MUTED, fontsize=10)
         axes.margins(x=0.08)
         axes.set_xlabel(f"{metric}, mean and 95 % interval")
 
@@ -120,7 +112,10 @@ def latency(found: Evaluation) -> Picture:
             axes.set_xlim(0, 1.15 * high or 1)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         xs, ys = [costs[i] for i in front], [gains[i] for i in front]
-        axes.plot(xs, ys, color=MUTED, linewidth=1, linestyle=(0, (2, 2)), drawstyle="steps-post", zorder=1)
+        axes.plot(
+            [*xs, axes.get_xlim()[1]], [*ys, ys[-1]], color=MUTED, linewidth=1.2, linestyle=(0, (2, 2)),
+            drawstyle="steps-post", zorder=1, label="Pareto front",
+        )  # fmt: skip
         for i, result in enumerate(found.systems):
             look = series(i)
             slow = result.latency["total"].p95
@@ -135,7 +130,7 @@ def latency(found: Evaluation) -> Picture:
         axes.set_ylim(min(gains) - 0.2 * spread, max(gains) + 0.2 * spread)
         axes.set_xlabel("ms a query: median, line to 95th percentile")
         axes.set_ylabel(metric)
-        _legend(figure, [short(result.name) for result in found.systems])
+        _legend(figure, ["Pareto front", *(short(result.name) for result in found.systems)])
 
     points = [f"{result.name} {gains[i]:.3f} in {costs[i]:.3g} ms" for i, result in enumerate(found.systems)]
     names = ", ".join(found.systems[i].name for i in front)
@@ -186,12 +181,13 @@ def weights(grid: WeightGrid) -> Picture:
         mesh = axes.pcolormesh(grid.values, cmap="cividis", edgecolors=SURFACE, linewidth=1.5)
         for y, x in np.ndindex(grid.values.shape):
             red, green, blue, _ = mesh.cmap(mesh.norm(grid.values[y, x]))
-            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.46
             text = f"{grid.values[y, x]:.3f}".removeprefix("0")
             axes.text(
-                x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8.5, color="#ffffff" if dark else "#111111"
+                x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9, color="#ffffff" if dark else "#111111"
             )
-        axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=VERMILLION, linewidth=2.5))
+        frame = Rectangle((column, row), 1, 1, fill=False, edgecolor=VERMILLION, linewidth=2.5, clip_on=False)
+        axes.add_patch(frame)
         axes.set_xticks(np.arange(len(grid.alphas)) + 0.5, [f"{alpha:g}" for alpha in grid.alphas])
         axes.set_yticks(np.arange(len(grid.depths)) + 0.5, [str(depth) for depth in grid.depths])
         axes.set_xlabel("sparse alone  ←  weight of dense  →  dense alone")
@@ -237,7 +233,7 @@ def differences(comparison: Comparison) -> Picture:
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
-    most = max(1, min(4, int(52 / (max(map(len, names)) + 6))))
+    most = max(1, min(4, int(46 / (max(map(len, names)) + 6))))
     columns = -(-len(names) // -(-len(names) // most))  # as even as the rows allow
     figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=2.4)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ _DEEPEST = 100  # of the recall curves
 _ALPHAS = tuple(i / 10 for i in range(11))
 _DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1_000)
 _ROWS = 6  # of the heat map
+STAGES = ("one side", "fused", "reranked")
 
 
 def recall_curve(rankings: Mapping[str, Sequence[Scored]], qrels: Qrels, depth: int = _DEEPEST) -> NDArray[np.float64]:
@@ -116,25 +118,33 @@ class WeightGrid:
         return min(cells, key=lambda cell: (cell[0], abs(self.alphas[cell[1]] - 0.5), cell[1]))
 
 
-def weight_grid(found: Evaluation) -> WeightGrid | None:
+def weight_grid(found: Evaluation, *, show_progress: bool = False) -> WeightGrid | None:
     """Fuse what was recalled with every weight at every depth; None unless both sides were asked.
 
     Each cell is what a `System` with that fusion and as many candidates would get.
+
+    Args:
+        found: the evaluation.
+        show_progress: draw a progress bar over the cells; with thousands of questions they take minutes.
     """
     if len(found.recalled) < 2:
         return None
+    from tqdm.auto import tqdm
+
     depths = _depths(found)
     values = np.empty((len(depths), len(_ALPHAS)))
-    for row, depth in enumerate(depths):
-        cut = {
-            query: {side: rankings[query][:depth] for side, rankings in found.recalled.items()}
-            for query in found.queries
-        }
-        for column, alpha in enumerate(_ALPHAS):
-            fuse = WeightedSum.from_alpha(alpha)
-            fused = {query: fuse(lists)[:depth] for query, lists in cut.items()}
-            of_query = measure(fused, found.qrels, found.metrics[:1])[found.metrics[0]]
-            values[row, column] = np.mean(list(of_query.values()))
+    with tqdm(total=values.size, desc="heat map", unit="cell", disable=not show_progress) as bar:
+        for row, depth in enumerate(depths):
+            cut = {
+                query: {side: rankings[query][:depth] for side, rankings in found.recalled.items()}
+                for query in found.queries
+            }
+            for column, alpha in enumerate(_ALPHAS):
+                fuse = WeightedSum.from_alpha(alpha)
+                fused = {query: fuse(lists)[:depth] for query, lists in cut.items()}
+                of_query = measure(fused, found.qrels, found.metrics[:1])[found.metrics[0]]
+                values[row, column] = np.mean(list(of_query.values()))
+                bar.update()
     return WeightGrid(found.metrics[0], _ALPHAS, depths, values)
 
 
@@ -161,3 +171,32 @@ def best_against_baseline(found: Evaluation) -> Comparison | None:
         return None
     best = max(others, key=lambda result: result.means[found.metrics[0]])
     return found.compare(baseline.name, best.name)
+
+
+def stage_of(result: SystemResult) -> str:
+    """Return the last stage of a system: "one side", "fused" or "reranked"."""
+    if result.settings["reranker"] is not None:
+        return "reranked"
+    return "fused" if result.settings["mode"] == "hybrid" else "one side"
+
+
+def stage_steps(found: Evaluation) -> list[Comparison]:
+    """Compare the best system of each stage with the best of the stage before it.
+
+    A baseline of the first stage that is not the best there comes first. Where that leaves a single system, because
+    all systems end in one stage and the baseline is the best, the best of the others is compared with it; one system
+    alone gives nothing.
+    """
+    metric, baseline = found.metrics[0], found.systems[0]
+    best: dict[str, SystemResult] = {}
+    for result in found.systems:
+        leader = best.setdefault(stage_of(result), result)
+        if result.means[metric] > leader.means[metric]:
+            best[stage_of(result)] = result
+    chain = [best[stage].name for stage in STAGES if stage in best]
+    if stage_of(baseline) == stage_of(found.system(chain[0])) and baseline.name != chain[0]:
+        chain.insert(0, baseline.name)
+    if len(chain) > 1:
+        return [found.compare(before, after) for before, after in pairwise(chain)]
+    only = best_against_baseline(found)
+    return [] if only is None else [only]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import sys
 from dataclasses import dataclass
 from html import escape
@@ -14,9 +15,10 @@ from ..comparison import Comparison
 from ..results import Evaluation
 from .case_cards import saved_card
 from .cases import Saved
+from .findings import finding, p_value, signed, told_apart
 from .numbers import best_system
 from .style import Picture
-from .tables import differences_table, latency_table, metrics_table, settings_table, signed
+from .tables import comparisons_table, differences_table, latency_table, metrics_table, settings_table
 
 _PACKAGES = ("bge-hybrid", "torch", "transformers", "onnxruntime", "numpy", "ir-measures", "pytrec-eval-terrier")
 _CAPTIONS = {
@@ -42,6 +44,7 @@ class Content:
         pictures: by name; one that is not there is left out.
         saved: what one side saved from the other; empty unless both were asked.
         comparison: the best of the other systems against the baseline; None with one system.
+        steps: what each stage adds to the one before it; empty with one system.
         date: of the report.
     """
 
@@ -49,6 +52,7 @@ class Content:
     pictures: dict[str, Picture]
     saved: tuple[Saved, ...]
     comparison: Comparison | None
+    steps: tuple[Comparison, ...]
     date: datetime.date
 
 
@@ -80,41 +84,54 @@ def _header(content: Content) -> str:
         )
     if found.unjudged:
         notes.append(f"{found.unjudged:,} questions without judgements were left out.")
+    headline, lead = _prose(escape(finding(found, content.steps))), _prose(_lead(content))
     return (
-        f'<header>\n<p class="eyebrow">Retrieval evaluation · {_day(content.date)}</p>\n'
-        f'<h1 dir="auto">{escape(found.dataset)}</h1>\n<p class="lead">{_lead(content)}</p>\n{_tiles(tiles)}\n'
-        + "".join(f'<p class="note">{note}</p>\n' for note in notes)
-        + "</header>"
+        f'<header>\n<p class="eyebrow"><bdi>{escape(found.dataset)}</bdi> · retrieval evaluation · '
+        f'{_day(content.date)}</p>\n<h1 dir="auto">{headline}</h1>\n<p class="lead">{lead}</p>\n'
+        f"{_tiles(tiles)}\n" + "".join(f'<p class="note">{note}</p>\n' for note in notes) + "</header>"
     )
 
 
 def _lead(content: Content) -> str:
-    """Return the result in words: the best system, and whether it is told from the baseline."""
+    """Return the best system in words, and whether it is told from the baseline."""
     found, comparison = content.found, content.comparison
     metric, best = found.metrics[0], best_system(found)
     low, high = best.intervals[metric]
-    first = (
-        f"<b>{escape(best.name)}</b> ranks best: {escape(metric)} {best.means[metric]:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f})."
-    )
+    brackets = f"Brackets hold 95 % intervals over {len(found.queries):,} questions."
+    first = f"<b>{escape(best.name)}</b> ranks best: {escape(metric)} {best.means[metric]:.3f} [{low:.3f}, {high:.3f}]."
     if comparison is None:
-        return first
+        return f"{first} {brackets}"
     low, high = comparison.interval
     other = f"<b>{escape(comparison.system)}</b> is at" if best.name == comparison.baseline else "That is"
     second = (
-        f"{other} {signed(comparison.difference)} against the baseline <b>{escape(comparison.baseline)}</b> "
-        f"({signed(low)} to {signed(high)}, p = {comparison.p_value:.4f})"
+        f"{other} {signed(comparison.difference)} [{signed(low)}, {signed(high)}] against the baseline "
+        f"<b>{escape(comparison.baseline)}</b> (p {p_value(comparison.p_value)})"
     )
-    told = "." if comparison.p_value < 0.05 else ", too little for these questions to tell the two apart."
-    return f"{first} {second}{told}"
+    told = "." if told_apart(comparison) else ", too little for these questions to tell the two apart."
+    return f"{first} {second}{told} {brackets}"
+
+
+def _prose(html: str) -> str:
+    """Return a sentence whose intervals are quieter than what they belong to, and not broken."""
+    return re.sub(r"\[[−+\d.]+, [−+\d.]+\]", r'<span class="interval">\g<0></span>', html)
 
 
 def _quality(content: Content) -> str:
+    found = content.found
+    differences = ""
+    if content.steps:
+        differences = (
+            f'\n<div class="card"><h3>Differences in {escape(found.metrics[0])}</h3>'
+            f"{comparisons_table([*found.comparisons(), *content.steps])}"
+            '<p class="hint">In colour: told apart by these questions. p: two-sided randomisation test over the '
+            "questions, not corrected for the number of systems.</p></div>"
+        )
     return (
         "<h2>Quality</h2>\n<p>What each stage adds, and how sure that is.</p>\n"
         + _grid(content, "quality", "recall")
-        + f'\n<div class="card"><h3>Every metric</h3>{metrics_table(content.found)}'
-        + '<p class="hint">The best of each column in colour. pairs: share of pairs of a relevant passage and another, '
+        + differences
+        + f'\n<div class="card"><h3>Every metric</h3>{metrics_table(found)}'
+        + '<p class="hint">The best of each column in bold. pairs: share of pairs of a relevant passage and another, '
         "of those found, that the scores order rightly.</p></div>"
     )
 
@@ -141,7 +158,8 @@ def _cases(content: Content) -> str:
     cards = "".join(saved_card(saved) for saved in content.saved)
     return (
         f"<h2>Words and meaning</h2>\n<p>Questions that one side answers within the first {content.found.k} and the "
-        f'other does not: why searching both pays.</p>\n<div class="grid">{cards}</div>'
+        "other does not: why searching both pays. Below each passage, the tokens that it shares with the question and "
+        f'what each adds to the sparse score; a dash continues a word.</p>\n<div class="grid">{cards}</div>'
     )
 
 
@@ -156,7 +174,7 @@ def _differences(content: Content) -> str:
         "the same": f"{comparison.ties:,}",
         f"mean difference in {comparison.metric}": signed(comparison.difference),
         "95 % interval": f"{signed(low)} to {signed(high)}",
-        "p": f"{comparison.p_value:.4f}",
+        "p": p_value(comparison.p_value).removeprefix("= "),
     }
     summary = (
         f'<div class="card"><h3>In numbers</h3>{_tiles(counts)}<p class="hint">p: two-sided randomisation test '

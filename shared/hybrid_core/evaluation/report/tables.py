@@ -8,6 +8,7 @@ from html import escape
 from ..comparison import Comparison
 from ..results import Evaluation
 from .cases import beginning
+from .findings import signed, told_apart
 from .style import css_colour
 
 _SHOWN = 8  # wins, and as many losses
@@ -56,6 +57,25 @@ def latency_table(found: Evaluation) -> str:
     return _table("Milliseconds a query", ["system", *stages], rows, kind="stack")
 
 
+def comparisons_table(comparisons: Sequence[Comparison]) -> str:
+    """Return systems against others, each pair once; a difference that is sure stands out."""
+    rows = []
+    for row in {(row.system, row.baseline): row for row in comparisons}.values():
+        look = ("win" if row.difference > 0 else "loss") if told_apart(row) else ""
+        low, high = row.interval
+        rows.append(
+            [
+                f"{escape(row.system)} <small>against {escape(row.baseline)}</small>",
+                f'<span class="{look}">{signed(row.difference)}</span>',
+                f"{signed(low)} to {signed(high)}",
+                *(f"{count:,}" for count in (len(row.wins), len(row.losses), row.ties)),
+                f"{row.p_value:.4f}",
+            ]
+        )
+    headers = ["system", "difference", "95 % interval", "wins", "losses", "ties", "p"]
+    return _table("Differences between systems", headers, rows)
+
+
 def differences_table(found: Evaluation, comparison: Comparison, *, wins: bool) -> str:
     """Return the questions with the greatest wins, or losses."""
     rows = [
@@ -68,7 +88,7 @@ def differences_table(found: Evaluation, comparison: Comparison, *, wins: bool) 
         ]
         for item in (comparison.wins if wins else comparison.losses)[:_SHOWN]
     ]
-    headers = ["question", escape(comparison.baseline), escape(comparison.system), "difference"]
+    headers = ["question", comparison.baseline, comparison.system, "difference"]
     return _table("Greatest wins" if wins else "Greatest losses", headers, rows, text=(0,))
 
 
@@ -88,11 +108,6 @@ def settings_table(found: Evaluation) -> str:
     return _table("Systems", headers, rows, text=(1, 2, 3))
 
 
-def signed(value: float) -> str:
-    """Return a difference with its sign, a minus as long as the plus."""
-    return f"{value:+.3f}".replace("-", "−")
-
-
 def _ms(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
@@ -104,26 +119,33 @@ def _system(found: Evaluation, i: int) -> str:
 def _table(
     name: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[int] = (), kind: str = "plain"
 ) -> str:
-    """Return a table in a box that scrolls; headers and cells are HTML, the first column names the rows.
+    """Return a table in a box that scrolls, and whose rows become blocks on a narrow screen.
+
+    There every cell shows its header (`data-h`); the roles say that it is still a table.
 
     Args:
         name: for who does not see it.
-        headers: one a column.
-        rows: the cells.
+        headers: one a column; escaped here.
+        rows: the cells, as HTML; the first column names the rows.
         text: columns that hold text, not numbers.
         kind: its class in the style sheet.
     """
 
-    def row(cells: Sequence[str], tag: str, scope: str) -> str:
-        parts = []
-        for column, cell in enumerate(cells):
-            opened = f'th scope="{scope}"' if tag == "th" or (column == 0 and 0 not in text) else "td"
-            of_text = ' class="text"' if column in text else ""
-            parts.append(f"<{opened}{of_text}>{cell}</{opened[:2]}>")
-        return f"<tr>{''.join(parts)}</tr>\n"
+    def cell(column: int, html: str) -> str:
+        of_text = ' class="text"' if column in text else ""
+        if column == 0 and 0 not in text:
+            return f'<th scope="row" role="rowheader">{html}</th>'
+        return f'<td role="cell"{of_text} data-h="{escape(headers[column])}">{html}</td>'
 
-    head, body = row(headers, "th", "col"), "".join(row(cells, "td", "row") for cells in rows)
+    head = "".join(
+        f'<th scope="col" role="columnheader"{" class=text" if column in text else ""}>{escape(header)}</th>'
+        for column, header in enumerate(headers)
+    )
+    body = "".join(
+        f'<tr role="row">{"".join(cell(column, html) for column, html in enumerate(cells))}</tr>\n' for cells in rows
+    )
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-        f'<table class="{kind}">\n<thead>{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>'
+        f'<table class="{kind}" role="table">\n<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{body}</tbody>\n</table></div>'
     )

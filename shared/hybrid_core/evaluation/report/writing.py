@@ -10,7 +10,7 @@ from ...pipeline import HybridIndex
 from ..results import Evaluation
 from . import figures
 from .cases import saved_by
-from .numbers import best_against_baseline, score_groups, weight_grid
+from .numbers import best_against_baseline, score_groups, stage_steps, weight_grid
 from .page import Content, page
 from .style import Picture
 
@@ -23,6 +23,7 @@ def write_report(
     *,
     index: HybridIndex | None = None,
     date: datetime.date | None = None,
+    show_progress: bool = False,
 ) -> Path:
     """Write an evaluation as a page, report.html, that needs nothing else, and its charts as PNGs beside it.
 
@@ -36,6 +37,7 @@ def write_report(
         index: the index that was evaluated; gives the texts and matched tokens of single questions, a search each for
             up to eight of them. None shows their ids.
         date: a date or a time for the heading; None is now.
+        show_progress: draw a progress bar over what takes long.
 
     Returns:
         The path of report.html.
@@ -58,15 +60,21 @@ def write_report(
     pictures = [figures.quality(evaluation), figures.recall(evaluation), figures.latency(evaluation)]
     if groups := score_groups(evaluation):
         pictures.append(figures.scores(groups))
-    if (grid := weight_grid(evaluation)) is not None:
+    if (grid := weight_grid(evaluation, show_progress=show_progress)) is not None:
         pictures.append(figures.weights(grid))
     if comparison is not None:
         pictures.append(figures.differences(comparison))
     both = len(evaluation.recalled) == 2
     saved = tuple(saved_by(evaluation, side, index) for side in ("sparse", "dense")) if both else ()
-    by_name = {picture.name: picture for picture in pictures}
-    html = page(Content(evaluation, by_name, saved, comparison, date or datetime.datetime.now().astimezone()))
-    return _write(folder, html, by_name)
+    content = Content(
+        found=evaluation,
+        pictures={picture.name: picture for picture in pictures},
+        saved=saved,
+        comparison=comparison,
+        steps=tuple(stage_steps(evaluation)),
+        date=date or datetime.datetime.now().astimezone(),
+    )
+    return _write(folder, page(content), content.pictures)
 
 
 def _write(folder: Path, html: str, pictures: dict[str, Picture]) -> Path:
