@@ -86,7 +86,7 @@ circular.append(circular)
     ids=repr,
 )  # fmt: skip
 def test_a_value_that_would_not_come_back_is_named_by_its_key(value: Any) -> None:
-    """Faults 18 and 22: MetadataError naming the key."""
+    """Fault 18: a lone surrogate. Fault 22: MetadataError naming the key."""
     with pytest.raises(MetadataError, match=r"passage 3.*'bad"):
         encode_metadata({"good": 1, "bad": value}, "passage 3")
 
@@ -121,7 +121,7 @@ def test_metadata_that_is_no_mapping_is_refused(metadata: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "a", "NUL \x00", "🙂", "e\u0301", "שלום", "x" * 1_000_000])
 def test_a_text_is_returned_as_it_is(text: str) -> None:
-    """Faults 16, 17 and 19."""
+    """Fault 16: empty. Fault 17: 1 MB. Fault 19: odd text."""
     assert check_text(text, "text") is text
 
 

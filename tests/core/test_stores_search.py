@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,10 @@ import pytest
 from filter_cases import ENTRIES, FILTERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vectors import FINGERPRINT, dense_of, encoding_of, passages, sparse_of
+from vectors import dense_of, encoding_of, passages, sparse_of
 
 from hybrid_core import Eq, Filter, Gt, In, Passage, Scored, SparseVector, Store
 from hybrid_core.filters import matches
-from hybrid_core.stores.embedded import EmbeddedStore
 from hybrid_core.stores.memory import MemoryStore
 
 Put = Callable[[Store, list[Passage]], None]
@@ -126,7 +124,7 @@ def test_filters_agree_with_brute_force_on_both_sides(filled: tuple[Store, list[
 @settings(max_examples=40, deadline=None)
 @given(st.lists(ENTRIES, min_size=1, max_size=8), FILTERS)
 def test_filters_agree_on_any_metadata(entries: list[dict[str, Any]], expression: Filter) -> None:
-    """Fault 33, in memory: the embedded store asks the same function of the same JSON."""
+    """Fault 33: in memory; the embedded store asks the same function of the same JSON."""
     store = MemoryStore()
     items = [Passage(str(i), f"text {i}", metadata) for i, metadata in enumerate(entries)]
     store.upsert(items, encoding_of([item.text for item in items]))
@@ -139,12 +137,12 @@ def test_a_filter_of_thousands_of_values(store: Store, put: Put) -> None:
     assert store.ids(In("n", wanted)) == [f"p{i:04d}" for i in range(0, 30, 7)]
 
 
-def test_every_store_gives_the_memory_stores_ids_and_scores_to_the_last_bit(tmp_path: Path, put: Put) -> None:
-    memory, embedded = MemoryStore(), EmbeddedStore(tmp_path / "index", FINGERPRINT)
+def test_every_store_gives_the_memory_stores_ids_and_scores_to_the_last_bit(store: Store, put: Put) -> None:
+    memory = MemoryStore()
     for start in range(0, 400, 50):  # in eight writes, so that the inverted index has runs to merge
-        for one in (memory, embedded):
+        for one in (memory, store):
             put(one, passages(50, start=start))
-    for one in (memory, embedded):
+    for one in (memory, store):
         one.delete([f"p{i:04d}" for i in range(0, 400, 9)])
         put(one, [Passage(f"p{i:04d}", f"rewritten {i % 4}", {"n": i}) for i in range(0, 400, 11)])
     random = np.random.default_rng(5)
@@ -153,6 +151,5 @@ def test_every_store_gives_the_memory_stores_ids_and_scores_to_the_last_bit(tmp_
         expression = [None, Gt("n", int(random.integers(0, 400))), Eq("even", True), Eq("n", 77)][i % 4]
         dense = dense_of(f"query {i}")
         sparse = sparse_of(f"query {i}")
-        assert embedded.search_dense(dense, k, expression) == memory.search_dense(dense, k, expression)
-        assert embedded.search_sparse(sparse, k, expression) == memory.search_sparse(sparse, k, expression)
-    embedded.close()
+        assert store.search_dense(dense, k, expression) == memory.search_dense(dense, k, expression)
+        assert store.search_sparse(sparse, k, expression) == memory.search_sparse(sparse, k, expression)

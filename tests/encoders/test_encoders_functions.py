@@ -113,7 +113,7 @@ def test_a_question_asked_again_calls_the_function_once() -> None:
     ],
 )
 def test_an_answer_that_is_not_one_vector_a_text_is_an_error(answer: Any, message: str) -> None:
-    """Fault 14."""
+    """Fault 14: NaN or infinity from the model."""
     encoder = FunctionEncoder(
         "wrong", lambda texts: answer if len(texts) > 1 else vectors(texts), lambda text: answer, sparse=Bm25()
     )

@@ -209,7 +209,7 @@ def test_documents_given_and_returned_are_the_callers_own(store: HybridVectorSto
 
 
 async def test_a_cancelled_write_has_ended_before_its_task_learns_of_it(store: HybridVectorStore) -> None:
-    """Fault 7."""
+    """Fault 7: finished before CancelledError is seen."""
     begun, go = threading.Event(), threading.Event()
 
     def texts() -> Iterator[str]:

@@ -23,7 +23,7 @@ class FakeQdrant:
     Attributes:
         key: the api-key it wants, if any.
         requests: (method, path) of all it was asked.
-        status: an HTTP status that every request now ends in, instead of an answer.
+        status, retry_after: an HTTP status, with such a header, that every request now ends in, instead of an answer.
         dies_before, dies_after: writes of points until it hangs up, without or with having written.
     """
 
@@ -32,6 +32,7 @@ class FakeQdrant:
         self.key: str | None = None
         self.requests: list[tuple[str, str]] = []
         self.status: int | None = None
+        self.retry_after: str | None = None
         self.dies_before: int | None = None
         self.dies_after: int | None = None
         self.metadata = True
@@ -63,6 +64,8 @@ class FakeQdrant:
             case "GET", "":
                 return client.get_collection(name)
             case "PUT", "":
+                if client.collection_exists(name):
+                    raise FileExistsError(name)
                 parsed = models.CreateCollection(**fields)
                 return client.create_collection(name, parsed.vectors, parsed.sparse_vectors, metadata=parsed.metadata)
             case "PATCH", "":
@@ -114,7 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
                 if fake.dies_before < 0:
                     self.close_connection = True
                     return None
-            result = _json(fake.answer(self.command, self.path, body))
+            try:
+                result = _json(fake.answer(self.command, self.path, body))
+            except FileExistsError:
+                return self.reply(409, '{"status": {"error": "already exists"}}')
             if writes and fake.dies_after is not None:
                 fake.dies_after -= 1
                 if fake.dies_after < 0:
@@ -129,6 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
+        if self.fake.retry_after:
+            self.send_header("retry-after", self.fake.retry_after)
         self.end_headers()
         self.wfile.write(content)
 

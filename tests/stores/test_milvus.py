@@ -192,7 +192,7 @@ def test_on_lite_declared_keys_cost_nothing(tmp_path: Path) -> None:
 
 
 def test_texts_ids_and_metadata_beyond_a_varchar_come_back_exactly(tmp_path: Path) -> None:
-    """Fault 17, and 21: VARCHAR ends at 65,535 bytes, a passage does not."""
+    """Fault 17: VARCHAR ends at 65,535 bytes, a text does not. Fault 21: an id may be as long as it holds."""
     store = MilvusStore(tmp_path / "m", FINGERPRINT)
     items = [
         Passage("🙂" * 4_000, "行" * 16_000),

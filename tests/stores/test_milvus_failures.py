@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from agreement import chain, check_agreement, put
 from lite_server import LiteServer
+from patience import PATIENT, hurried
 from vectors import FINGERPRINT, dense_of, passages, sparse_of
 
 from hybrid_core import (
@@ -51,7 +52,7 @@ def test_a_server_that_dies_in_the_middle_leaves_nothing_doubled(
     lite_server: LiteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 28: the first batch is there, whole; the same call again completes it."""
-    store = MilvusStore(lite_server.url, FINGERPRINT, timeout=1)
+    store = MilvusStore(lite_server.url, FINGERPRINT, timeout=PATIENT)
     client: Any = store._engine._client  # type: ignore[attr-defined]
     upsert, calls = client.upsert, []
 
@@ -59,6 +60,7 @@ def test_a_server_that_dies_in_the_middle_leaves_nothing_doubled(
         calls.append(len(options["data"]))
         if len(calls) == 2:
             lite_server.stop()
+            options["timeout"] = 1
         return upsert(*args, **options)
 
     items = passages(1_200)
@@ -67,10 +69,10 @@ def test_a_server_that_dies_in_the_middle_leaves_nothing_doubled(
         with pytest.raises(BackendUnavailableError, match=lite_server.url):
             put(store, items)
     assert calls == [500, 500]
-    with pytest.raises(BackendUnavailableError):
+    with hurried(store, 1), pytest.raises(BackendUnavailableError):
         store.count()
     lite_server.start()
-    again = MilvusStore(lite_server.url, FINGERPRINT)
+    again = MilvusStore(lite_server.url, FINGERPRINT, timeout=PATIENT)
     assert again.count() == 500
     for one in (again, store):  # a new one, and the one that saw the server die
         put(one, items)
@@ -85,7 +87,7 @@ def test_a_token_is_never_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with_user = lite_server.url.replace("http://", f"http://{CANARY}:{CANARY}@")
-    store = MilvusStore(with_user, FINGERPRINT, token=f"root:{CANARY}", timeout=1)
+    store = MilvusStore(with_user, FINGERPRINT, token=f"root:{CANARY}", timeout=PATIENT)
     put(store, passages(2))
     shown = [repr(store), str(store), repr(vars(store))]
     lite_server.stop()
@@ -95,7 +97,7 @@ def test_a_token_is_never_shown(
         lambda: MilvusStore(f"http://{CANARY}:{CANARY}@{closed_address}", FINGERPRINT, token=CANARY, timeout=1),
         lambda: MilvusStore(f"http://{silent_address}", FINGERPRINT, token=CANARY, timeout=1),
     ):
-        with pytest.raises(BackendUnavailableError) as caught:
+        with hurried(store, 1), pytest.raises(BackendUnavailableError) as caught:
             call()
         shown += chain(caught.value)
     store.close()
@@ -119,6 +121,12 @@ def test_what_a_server_answers_is_told() -> None:
         (MilvusException(2, "Fail connecting to server"), BackendUnavailableError, "cannot be reached"),
         (MilvusException(grpc.StatusCode.UNAVAILABLE, "down"), BackendUnavailableError, "cannot be reached"),
         (MilvusException(1, "[query] Retry timeout: 3s"), BackendUnavailableError, "within 3 s"),
+        (
+            MilvusException(8, "[upsert] Retry timeout: 3s, message=please retry later: rate limit exceeded[rate=0]"),
+            BackendUnavailableError,
+            "overloaded .*rate limit exceeded.*; try again later",
+        ),
+        (MilvusException(grpc.StatusCode.PERMISSION_DENIED, "privilege deny"), BackendUnavailableError, "token="),
         (MilvusException(9, "disk quota exhausted, please allocate more resources"), StorageError, "no space left"),
         (MilvusException(100, "collection not found"), StorageError, "refuses the request .100: collection not found"),
     ):

@@ -96,6 +96,26 @@ def test_an_empty_collection_may_be_claimed_by_another_model(fake_qdrant: FakeQd
     assert QdrantStore(fake_qdrant.url, other).count() == 1
 
 
+@pytest.mark.parametrize("other", [FINGERPRINT, OTHER], ids=["this model", "another model"])
+def test_a_collection_that_another_process_makes_in_the_same_moment_is_opened(
+    fake_qdrant: FakeQdrant, monkeypatch: pytest.MonkeyPatch, other: Any
+) -> None:
+    """Several workers that start at once on an empty server: all but one find that it is made already."""
+    put(QdrantStore(fake_qdrant.url, other), passages(2))
+    answer = fake_qdrant.answer
+
+    def too_early(method: str, path: str, body: dict[str, Any]) -> Any:
+        monkeypatch.setattr(fake_qdrant, "answer", answer)  # the next question finds it
+        return {"exists": False}
+
+    monkeypatch.setattr(fake_qdrant, "answer", too_early)
+    if other is OTHER:
+        with pytest.raises(ModelMismatchError):
+            QdrantStore(fake_qdrant.url, FINGERPRINT)
+    else:
+        assert QdrantStore(fake_qdrant.url, FINGERPRINT).count() == 2
+
+
 def test_a_collection_that_was_made_beforehand_keeps_its_settings(fake_qdrant: FakeQdrant) -> None:
     client = fake_qdrant.client
     params = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE, on_disk=True)

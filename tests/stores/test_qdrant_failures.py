@@ -71,6 +71,7 @@ def test_a_server_that_dies_in_the_middle_leaves_nothing_doubled(fake_qdrant: Fa
         (429, BackendUnavailableError, "not available"),
         (503, BackendUnavailableError, "not available"),
         (507, StorageFullError, "no space left"),
+        (408, BackendUnavailableError, "not available"),
         (413, StorageError, "max_request_size_mb"),
         (400, StorageError, "told to fail"),
         (500, StorageError, "told to fail"),
@@ -86,6 +87,17 @@ def test_what_a_server_answers_is_told(
             call()
     fake_qdrant.status = None
     assert store.count() == 0
+
+
+@pytest.mark.parametrize("seconds", ["7", "Fri, 31 Dec 1999 23:59:59 GMT", "soon"])
+def test_an_overloaded_server_is_told_whatever_it_says_of_when_to_come_back(
+    fake_qdrant: FakeQdrant, seconds: str
+) -> None:
+    """RFC 9110 lets Retry-After be a date, which qdrant-client does not read."""
+    store = QdrantStore(fake_qdrant.url, FINGERPRINT)
+    fake_qdrant.status, fake_qdrant.retry_after = 429, seconds
+    with pytest.raises(BackendUnavailableError, match=r"overloaded \(.*\); try again later"):
+        store.count()
 
 
 def test_a_server_in_strict_mode_says_which_option_helps() -> None:

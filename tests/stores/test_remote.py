@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agreement import ENTRIES, FILTERS, check_agreement, check_filters, put
+from agreement import ENTRIES, FILTERS, chain, check_agreement, check_filters, put
 from filter_cases import ENTRIES as ANY_METADATA
 from filter_cases import FILTERS as ANY_FILTER
 from hypothesis import given, settings
-from vectors import dense_of, encoding_of, passages, sparse_of
+from vectors import FINGERPRINT, dense_of, encoding_of, passages, sparse_of
 
 from hybrid_core import (
     Contains,
@@ -24,6 +25,8 @@ from hybrid_core import (
     StorageError,
 )
 from hybrid_core.filters import matches
+from hybrid_core.stores.milvus import MilvusStore
+from hybrid_core.stores.qdrant import QdrantStore
 from hybrid_core.stores.remote.conditions import (
     ALWAYS,
     Between,
@@ -104,7 +107,7 @@ def test_no_key_and_no_value_is_in_a_condition() -> None:
 
 
 def test_it_agrees_with_the_exact_store_to_the_last_bit(remote: RemoteStore) -> None:
-    """Fault 33, and 11, 19, 21 to 25: ids, texts, metadata, scores and order are the exact store's."""
+    """Fault 33: of odd ids, texts and metadata, all that comes back, scores and order are the exact store's."""
     check_agreement(remote)
 
 
@@ -135,7 +138,7 @@ def test_vectors_that_do_not_fit_are_refused_before_anything_is_written(remote: 
 def test_one_bad_passage_among_many_is_found_before_anything_is_written(
     remote: RemoteStore, bad: Passage, error: type[Exception]
 ) -> None:
-    """Fault 12, with what faults 18 and 22 name: nothing of the call is written."""
+    """Fault 12: nothing of the call is written. Fault 18: a lone surrogate. Fault 22: metadata that JSON has not."""
     with pytest.raises(error):
         remote.upsert([Passage("a", "a"), bad], encoding_of(["a", "b"]))
     assert remote.count() == 0
@@ -145,11 +148,43 @@ def test_a_store_that_was_closed_says_so(remote: RemoteStore) -> None:
     put(remote, passages(2))
     remote.close()
     remote.close()
-    if "http" in repr(remote):  # a connection is made for each request
-        return
-    for call in (remote.count, remote.ids, lambda: remote.get(["p0000"]), lambda: put(remote, passages(1))):
+    calls: list[Callable[[], object]] = [
+        remote.count, remote.ids, lambda: remote.get(["p0000"]), lambda: remote.delete(["p0000"]),
+        lambda: put(remote, passages(1)), lambda: remote.encodings(["text number 1"]),
+        lambda: remote.search_dense(dense_of("q"), 1), lambda: remote.search_sparse(sparse_of("text number 1"), 1),
+        lambda: remote.sparse_vectors(["p0000"]),
+    ]  # fmt: skip
+    for call in calls:
         with pytest.raises(StorageError, match="closed; open it again"):
             call()
+
+
+def test_a_store_that_another_thread_closes_in_the_middle_of_a_call_says_so(
+    remote: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = remote._engine
+    for method in ("query", "count"):  # Milvus counts by a query
+        if hasattr(engine._client, method):
+            monkeypatch.setattr(engine._client, method, lambda *args, **options: remote.close() or 1 / 0)
+    with pytest.raises(StorageError, match="closed; open it again"):
+        remote.count()
+
+
+@pytest.mark.parametrize("store", [QdrantStore, MilvusStore])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "", 5, None, "a\0b", "http://", "http:///path", "http://[::1", "http://host:99999", "http://host:0",
+        "http://host:port", "http://a b", "http://\0", " http://host", "https://canary:canary@[::1?canary",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_location_that_is_no_address_and_no_path_is_named_and_a_password_is_not_shown(
+    store: Any, location: object
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"location=.* is no address") as caught:
+        store(location, FINGERPRINT)
+    assert not any("canary" in text for text in chain(caught.value))
 
 
 def test_more_ties_than_are_asked_for_at_once_come_in_order_of_id(remote: RemoteStore) -> None:

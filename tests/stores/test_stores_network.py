@@ -11,6 +11,7 @@ from agreement import put
 from fake_qdrant import FakeQdrant
 from flaky_proxy import FlakyProxy
 from lite_server import LiteServer
+from patience import PATIENT, hurried
 from vectors import FINGERPRINT, dense_of, passages, sparse_of
 
 from hybrid_core import BackendUnavailableError, Eq, Passage
@@ -28,11 +29,11 @@ def proxied(request: pytest.FixtureRequest) -> Iterator[tuple[FlakyProxy, Remote
     if request.param == "Qdrant":
         fake: FakeQdrant = request.getfixturevalue("fake_qdrant")
         proxy = FlakyProxy(fake.server.server_port)
-        store: RemoteStore = QdrantStore(proxy.url, FINGERPRINT, timeout=SECONDS)
+        store: RemoteStore = QdrantStore(proxy.url, FINGERPRINT, timeout=PATIENT)
     else:
         lite: LiteServer = request.getfixturevalue("lite_server")
         proxy = FlakyProxy(lite.port)
-        store = MilvusStore(proxy.url, FINGERPRINT, timeout=SECONDS)
+        store = MilvusStore(proxy.url, FINGERPRINT, timeout=PATIENT)
     yield proxy, store, request.param
     store.close()
     proxy.stop()
@@ -45,6 +46,8 @@ def calls(store: RemoteStore) -> list[Callable[[], object]]:
         lambda: store.search_sparse(sparse_of("text number 1"), 3),
         lambda: store.delete(["p0001"]),
         lambda: store.get(["p0001"]),
+        lambda: store.sparse_vectors(["p0001"]),
+        lambda: store.encodings(["text number 1"]),
         store.ids,
         store.count,
     ]
@@ -56,7 +59,10 @@ def test_a_server_that_goes_away_is_named_and_found_again(proxied: tuple[FlakyPr
     put(store, passages(3))
     proxy.set("closed")
     for call in calls(store):
-        with pytest.raises(BackendUnavailableError, match=rf"{name} at {proxy.url} .*check the address"):
+        with (
+            hurried(store, SECONDS),
+            pytest.raises(BackendUnavailableError, match=rf"{name} at {proxy.url} .*check the address"),
+        ):
             call()
     proxy.set("open")
     assert store.ids() == ["p0000", "p0001", "p0002"]
@@ -78,7 +84,7 @@ def test_a_server_that_falls_silent_ends_in_an_error_in_time(proxied: tuple[Flak
         return None
 
     asked = calls(store) if name == "Qdrant" else calls(store)[:2]  # Milvus Lite takes one call at a time
-    with ThreadPoolExecutor(len(asked)) as pool:
+    with hurried(store, SECONDS), ThreadPoolExecutor(len(asked)) as pool:
         errors: list[Any] = list(pool.map(outcome, asked))
     for error in errors:
         assert isinstance(error, BackendUnavailableError)
@@ -96,7 +102,7 @@ def test_a_batch_whose_answer_was_lost_is_written_again_and_nothing_is_doubled(
     put(store, [Passage("p0001", "an older text", {"n": -1})])
     items = passages(BATCH[name] + 100)
     proxy.set("deaf")
-    with pytest.raises(BackendUnavailableError, match=proxy.url):
+    with hurried(store, SECONDS), pytest.raises(BackendUnavailableError, match=proxy.url):
         put(store, items)
     proxy.set("open")
     assert store.count() in (1, BATCH[name])  # wholly absent or wholly there

@@ -79,5 +79,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; may be called twice."""
+        """Let go of files and connections; may be called twice. A store that had any raises StorageError afterwards."""
         ...

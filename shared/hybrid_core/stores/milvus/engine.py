@@ -135,9 +135,8 @@ class MilvusEngine:
 
     def close(self) -> None:
         """Close the client, and stop Lite."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            client.close()
+        if self._guard.end():
+            self._client.close()
             if self._stop is not None:
                 self._stop()
 
@@ -150,8 +149,6 @@ class MilvusEngine:
 
     def _call(self, method: str, template: Template | None = None, **options: Any) -> Any:
         """Call the client by the name of its method: the one place where a request leaves."""
-        if self._client is None:
-            raise self._guard.closed()
         if template is not None and self._lite:
             options["filter"] = inline(template)
         elif template is not None:

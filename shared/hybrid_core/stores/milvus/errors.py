@@ -7,7 +7,8 @@ from typing import Any
 from ...errors import HybridError, StorageError, require
 from ..remote.guard import Guard
 
-_NO_CONNECTION = 2  # Milvus' own code
+_NO_CONNECTION, _RATE_LIMIT = 2, 8  # Milvus' own codes
+_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # gRPC's
 
 
 class MilvusGuard(Guard):
@@ -35,10 +36,12 @@ class MilvusGuard(Guard):
 
     def _failed(self, code: object, details: str) -> HybridError:
         lower = details.lower()
-        if code == "UNAUTHENTICATED" or "auth check failure" in lower or "unauthenticated" in lower:
+        if code in _REFUSED or "auth check failure" in lower or "unauthenticated" in lower:
             return self.refused("token=")
         if code in ("UNAVAILABLE", _NO_CONNECTION):
             return self.unreachable(details[:300])
+        if code == _RATE_LIMIT or "rate limit" in lower:  # pymilvus has tried again until the timeout
+            return self.overloaded(details[:300])
         if code in ("DEADLINE_EXCEEDED", "CANCELLED") or "timeout" in lower or "deadline exceeded" in lower:
             return self.silent()
         if "disk quota" in lower or "no space left" in lower:

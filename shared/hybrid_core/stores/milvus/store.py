@@ -56,7 +56,7 @@ class MilvusStore(RemoteStore):
 
     Raises:
         InvalidInputError: the fingerprint asks for inverse document frequencies, which Milvus does not keep of sparse
-            vectors.
+            vectors; the location is no address and no path; or an option cannot be what it is.
         ModelMismatchError: the collection holds vectors of another model.
         BackendUnavailableError: no server answers in time, or it refuses the token.
         IndexLockedError: another process, or another store here, has the folder open.

@@ -183,7 +183,8 @@ class QdrantEngine:
 
     def close(self) -> None:
         """Close the client."""
-        self._client.close()
+        if self._guard.end():
+            self._client.close()
 
     def _payload(self, parts: Parts) -> list[str]:
         return payload_of(parts, self._names, adopted=self._adopted)

@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import BackendUnavailableError, HybridError, StorageError, require
 from ..remote.guard import Guard
 
-_AWAY = (429, 502, 503, 504)
+_AWAY = (408, 429, 502, 503, 504)  # 408: the server gave up on its own work
 
 
 class QdrantGuard(Guard):
@@ -27,8 +27,8 @@ class QdrantGuard(Guard):
             return self._status(error.status_code, error.content.decode("utf-8", "replace")[:300])
         if isinstance(error, exceptions.ResponseHandlingException):
             return BackendUnavailableError(f"{self.server} gave an answer that is not Qdrant's; check the address")
-        if type(error).__name__ == "ResourceExhaustedResponse":
-            return BackendUnavailableError(f"{self.server} is overloaded ({error}); try again later")
+        if type(error).__module__ == "qdrant_client.common.client_exceptions":  # of a status 429 that says how long
+            return self.overloaded(error)
         return self._local(error)
 
     def _status(self, status: int | None, content: str) -> HybridError:
@@ -49,8 +49,6 @@ class QdrantGuard(Guard):
         text = str(error)
         if isinstance(error, RuntimeError) and "already accessed" in text:
             return self.locked()
-        if isinstance(error, RuntimeError) and "closed" in text:
-            return self.closed()
         if isinstance(error, sqlite3.Error) and "full" in text:
             return self.full()
         if isinstance(error, sqlite3.Error) or (isinstance(error, ValueError) and "not found" in text):

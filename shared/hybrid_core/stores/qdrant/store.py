@@ -60,6 +60,7 @@ class QdrantStore(RemoteStore):
             equalities are indexed anyway.
 
     Raises:
+        InvalidInputError: the location is no address and no path, or an option cannot be what it is.
         ModelMismatchError: the collection holds vectors of another model.
         BackendUnavailableError: no server answers in time, or it refuses the key.
         IndexLockedError: another process, or another store here, has the folder open.
@@ -135,11 +136,17 @@ class QdrantStore(RemoteStore):
 
     def _create(self, client: Any, fingerprint: Fingerprint, names: QdrantNames) -> bool:
         models = require("qdrant_client.models", "qdrant")
-        client.create_collection(
-            self._name,
-            vectors_config={names.dense: models.VectorParams(size=fingerprint.dimension, distance=models.Distance.DOT)},
-            sparse_vectors_config={names.sparse: models.SparseVectorParams(modifier=_modifier(fingerprint))},
-        )
+        refused = require("qdrant_client.http.exceptions", "qdrant").UnexpectedResponse
+        dense = models.VectorParams(size=fingerprint.dimension, distance=models.Distance.DOT)
+        sparse = models.SparseVectorParams(modifier=_modifier(fingerprint))
+        try:
+            client.create_collection(
+                self._name, vectors_config={names.dense: dense}, sparse_vectors_config={names.sparse: sparse}
+            )
+        except refused as error:
+            if error.status_code != 409:
+                raise
+            return self._open(client, fingerprint, names, adopt=False)  # another process was quicker
         self._claim(client, fingerprint, adopted=False)
         return False
 

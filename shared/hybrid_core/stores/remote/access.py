@@ -34,9 +34,25 @@ def check_collection(name: str, pattern: str) -> str:
 def check_location(location: object) -> str:
     """Return an address or a path as a string, or raise InvalidInputError."""
     text = str(location) if isinstance(location, (str, Path)) else ""
-    if not text:
+    if not text or "\0" in text:
         raise InvalidInputError(f"location={location!r:.80} is no address and no path")
+    if is_url(text):
+        _check_url(text)
     return text
+
+
+def _check_url(url: str) -> None:
+    """Refuse what a client would misread: Milvus' takes its own port where it finds none that it can use."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or any(char.isspace() or ord(char) < 32 for char in url):
+        without_keys = url.rpartition("@")[2].partition("?")[0]
+        raise InvalidInputError(
+            f"location={without_keys!r:.80} is no address; pass one such as 'http://127.0.0.1:6333', or a folder"
+        )
 
 
 def check_indexed(keys: Sequence[str]) -> list[str]:

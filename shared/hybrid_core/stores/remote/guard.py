@@ -19,15 +19,19 @@ class Guard:
     def __init__(self, server: str, timeout: float) -> None:
         self.server = server
         self._timeout = timeout
+        self._over = False
 
     def __enter__(self) -> None:
-        return None
+        if self._over:
+            raise self.closed()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, HybridError):
             return
+        if self._over:  # by another thread, in the middle of this call
+            raise self.closed() from error
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         ours = self.full() if full else self.translate(error)
         if ours is not None:
@@ -62,6 +66,15 @@ class Guard:
         """Return the error of a folder that is in use."""
         return IndexLockedError(f"{self.server} is open in another process or another store; close that first")
 
+    def overloaded(self, reason: object) -> BackendUnavailableError:
+        """Return the error of a server that takes no more for now."""
+        return BackendUnavailableError(f"{self.server} is overloaded ({reason}); try again later")
+
     def closed(self) -> StorageError:
         """Return the error of a store that is used after `close`."""
         return StorageError(f"{self.server} has been closed; open it again")
+
+    def end(self) -> bool:
+        """Refuse to be entered from now on, as a store is that was closed; return whether that is new."""
+        was, self._over = self._over, True
+        return not was
