@@ -20,7 +20,7 @@ from hybrid_core.stores.qdrant import QdrantStore
 STORES: dict[str, Callable[[Path, Fingerprint], Store]] = {
     "memory": lambda folder, fingerprint: MemoryStore(),
     "embedded": EmbeddedStore,
-    "milvus": MilvusStore,
+    "milvus": lambda folder, fingerprint: MilvusStore(folder, fingerprint, timeout=120),  # a busy machine is slow
     "qdrant": lambda folder, fingerprint: QdrantStore(":memory:", fingerprint),
 }
 
