@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from .rerankers.remote import RemoteReranker as RemoteReranker
     from .rerankers.stage import Ranked as Ranked
     from .rerankers.stage import RerankStage as RerankStage
+    from .settings import Settings as Settings
     from .stores.base import Store as Store
     from .stores.milvus import MilvusStore as MilvusStore
     from .stores.qdrant import QdrantNames as QdrantNames
@@ -135,6 +136,7 @@ __getattr__, __all__ = lazy_exports(
         "Reranker": ".rerankers.base",
         "Selection": ".choosing",
         "SentenceTransformerEncoder": ".encoders.sentence_transformer",
+        "Settings": ".settings",
         "SparseSide": ".encoders.sparse_sides.base",
         "SpecifiedIndex": ".index_spec",
         "Splade": ".encoders.sparse_sides.splade",

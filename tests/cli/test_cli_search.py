@@ -45,6 +45,7 @@ def explained(folder: Path, encoder: BgeM3Encoder, *, late: bool = False, **sett
             "score": hit.score,
             "stages": {name: {"score": stage.score, "rank": stage.rank} for name, stage in hit.stages.items()},
             "matches": [match._asdict() for match in hit.matches],
+            "window": list(hit.window) if hit.window else None,
             "text": hit.passage.text,
             "metadata": hit.passage.metadata,
         }

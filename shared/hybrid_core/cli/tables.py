@@ -47,6 +47,7 @@ def hits_json(hits: Sequence[Hit]) -> str:
             "score": hit.score,
             "stages": {name: stage._asdict() for name, stage in hit.stages.items()},
             "matches": [match._asdict() for match in hit.matches],
+            "window": hit.window,
             "text": hit.passage.text,
             "metadata": public_metadata(hit.passage.metadata),
         }
