@@ -1,7 +1,7 @@
 # make demo   index the corpus in the package and answer questions through the core, LangChain and LlamaIndex
 # make test   run the tests
 # make test-lowest   run them with the oldest dependencies that pyproject.toml admits, in .venv-lowest, on Python 3.11
-# make lint   ruff, mypy, import-linter
+# make lint   ruff, mypy, pyright on what users would write, import-linter
 # make docs   build the documentation into build/docs; a warning is an error
 # Each makes .venv if needed and installs into it; nothing else to do first. PYTHON=python3.12 picks another Python.
 
@@ -28,6 +28,8 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict tests/typing
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/lint-imports
 
 docs: .venv/installed-docs

@@ -10,10 +10,13 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, PrivateAttr
 
+from hybrid_core.choosing import Selection
+from hybrid_core.encoders.base import Encoder
+from hybrid_core.given_passages import RERANK_OPTIONS, note_window, rank_given
 from hybrid_core.rerankers.base import Reranker
 from hybrid_core.rerankers.budget import Budget
 from hybrid_core.rerankers.stage import Ranked, RerankStage
-from hybrid_core.types import BEST_WINDOW
+from hybrid_core.searching import stage_of
 
 
 class BgeReranker(BaseDocumentCompressor):
@@ -29,6 +32,8 @@ class BgeReranker(BaseDocumentCompressor):
         budget: how long a call may take; None scores all documents.
         min_score: leaves out documents that score less, or were not scored.
         instruction: in words, what makes a document relevant, for a reranker that takes one.
+        selection: chooses the top_n from all ranked documents; None takes the best.
+        encoder: gives the vectors for a selection that compares them.
 
     Example:
         >>> reranker = BgeReranker(reranker=LateInteractionReranker(BgeM3Encoder.tiny()), top_n=1)
@@ -44,23 +49,18 @@ class BgeReranker(BaseDocumentCompressor):
     budget: Budget | None = None
     min_score: float | None = None
     instruction: str | None = None
+    selection: Selection | None = None
+    encoder: Encoder | None = None
     _stage: RerankStage | None = PrivateAttr(default=None)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Return the best top_n documents, best first."""
-        stage = self._stage
-        if stage is None or stage.reranker is not self.reranker:  # kept, since it learns the reranker's speed
-            stage = self._stage = RerankStage(self.reranker)
-        ranked = stage.rank(
-            query,
-            [document.page_content for document in documents],
-            top_n=self.top_n,
-            budget=self.budget,
-            min_score=self.min_score,
-            instruction=self.instruction,
-        )
+        self._stage = stage_of(self.reranker, self._stage)
+        given = [(document.page_content, document.metadata) for document in documents]
+        options = {name: getattr(self, name) for name in RERANK_OPTIONS}
+        ranked = rank_given(self._stage, query, given, **options)
         return [_scored(documents[item.position], item) for item in ranked]
 
     async def acompress_documents(
@@ -74,7 +74,5 @@ def _scored(document: Document, item: Ranked) -> Document:
     metadata = copy.deepcopy(document.metadata)
     if item.score is not None:
         metadata["relevance_score"] = item.score
-        metadata.pop(BEST_WINDOW, None)  # another reranker's
-    if item.window is not None:
-        metadata[BEST_WINDOW] = list(item.window)
+    note_window(metadata, item)
     return document.model_copy(update={"metadata": metadata})

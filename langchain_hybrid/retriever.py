@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from hybrid_core.cancellation import finish
 from hybrid_core.checks import make_passage
+from hybrid_core.choosing import Selection
 from hybrid_core.encoders.base import Encoder
 from hybrid_core.errors import InvalidInputError
 from hybrid_core.fusion import Fusion
@@ -23,9 +24,8 @@ from hybrid_core.pipeline import HybridIndex
 from hybrid_core.reasons import ReasonedMetadata
 from hybrid_core.rerankers.base import Reranker
 from hybrid_core.rerankers.budget import Budget
+from hybrid_core.searching import SEARCH_OPTIONS
 from hybrid_core.types import Hit, Metadata, Mode
-
-_SETTINGS = ("k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "instruction")
 
 
 class HybridRetriever(BaseRetriever):
@@ -44,9 +44,9 @@ class HybridRetriever(BaseRetriever):
 
     Attributes:
         index: an open HybridIndex.
-        k: how many documents to return.
-        candidates, filter, mode, rerank, fusion, budget, min_score, instruction: as in `HybridIndex.search`; a fusion
-            and a budget may be given in their plain form (`index_spec.plain`), as a configuration has them.
+        k, candidates, filter, mode, rerank, fusion, budget, min_score, instruction, selection: as in
+            `HybridIndex.search`, so that None leaves them to the index's settings; fusion, budget and selection may be
+            given in their plain form (`index_spec.plain`), as a configuration has them.
 
     Example:
         >>> texts = ["Workers pull tasks.", "网关限流。"]
@@ -58,15 +58,16 @@ class HybridRetriever(BaseRetriever):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     index: Annotated[HybridIndex, BeforeValidator(read_plain)] = Field(exclude=True)
-    k: int = 5
-    candidates: int = 50
+    k: int | None = None
+    candidates: int | None = None
     filter: Any = None
     mode: Mode = "hybrid"
-    rerank: bool = True
+    rerank: bool | None = None
     fusion: Annotated[Fusion | None, BeforeValidator(read_plain)] = None
     budget: Budget | None = None
     min_score: float | None = None
     instruction: str | None = None
+    selection: Selection | None = None
 
     @classmethod
     def from_documents(
@@ -134,7 +135,8 @@ class HybridRetriever(BaseRetriever):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         """The plain form of the attributes that are objects."""
-        return {name: form for name in ("index", "fusion", "budget") if (form := plain(getattr(self, name)))}
+        names = ("index", "fusion", "budget", "selection")
+        return {name: form for name in names if (form := plain(getattr(self, name)))}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         """Return the index's spec and the settings, or that this retriever has no plain form."""
@@ -153,7 +155,7 @@ class HybridRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **overrides: Any
     ) -> list[Document]:
-        settings = {name: getattr(self, name) for name in _SETTINGS}
+        settings = {name: getattr(self, name) for name in SEARCH_OPTIONS}
         return [_to_document(hit) for hit in self.index.search(query, **{**settings, **overrides})]
 
     async def _aget_relevant_documents(

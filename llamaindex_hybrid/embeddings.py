@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 
-from hybrid_core.encoders.base import Encoder, aencode_queries
+from hybrid_core.encoders.base import Encoder
 from hybrid_core.encoders.written import named_after, with_encoder
 
 
@@ -55,8 +55,7 @@ class BgeM3Embedding(BaseEmbedding):
         return vector
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = (await aencode_queries(self._encoder, [query])).dense[0].tolist()
-        return vector
+        return await asyncio.to_thread(self._get_query_embedding, query)  # LlamaIndex leaves the loop little time
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]

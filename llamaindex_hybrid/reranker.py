@@ -9,10 +9,14 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from hybrid_core.choosing import Selection
+from hybrid_core.encoders.base import Encoder
 from hybrid_core.errors import InvalidInputError
+from hybrid_core.given_passages import RERANK_OPTIONS, note_window, rank_given
 from hybrid_core.rerankers.base import Reranker
 from hybrid_core.rerankers.budget import Budget
 from hybrid_core.rerankers.stage import Ranked, RerankStage
+from hybrid_core.searching import stage_of
 from hybrid_core.types import BEST_WINDOW
 
 from .nodes import copied
@@ -32,6 +36,8 @@ class BgeReranker(BaseNodePostprocessor):
         reranker: a loaded reranker.
         top_n: how many nodes to keep.
         budget, min_score, instruction: as `RerankStage.rank` takes them.
+        selection: chooses the top_n from all ranked nodes; None takes the best.
+        encoder: gives the vectors for a selection that compares them.
 
     Example:
         >>> reranker = BgeReranker(reranker=LateInteractionReranker(BgeM3Encoder.tiny()), top_n=1)
@@ -45,6 +51,8 @@ class BgeReranker(BaseNodePostprocessor):
     budget: Budget | None = None
     min_score: float | None = None
     instruction: str | None = None
+    selection: Selection | None = None
+    encoder: Encoder | None = Field(default=None, exclude=True)
     _stage: RerankStage | None = PrivateAttr(default=None)
 
     @classmethod
@@ -66,18 +74,10 @@ class BgeReranker(BaseNodePostprocessor):
             EventPayload.TOP_K: self.top_n,
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-            texts = [item.node.get_content(metadata_mode=MetadataMode.NONE) for item in nodes]
-            stage = self._stage
-            if stage is None or stage.reranker is not self.reranker:  # kept, since it learns the reranker's speed
-                stage = self._stage = RerankStage(self.reranker)
-            ranked = stage.rank(
-                query,
-                texts,
-                top_n=self.top_n,
-                budget=self.budget,
-                min_score=self.min_score,
-                instruction=self.instruction,
-            )
+            self._stage = stage_of(self.reranker, self._stage)
+            given = [(item.node.get_content(metadata_mode=MetadataMode.NONE), item.node.metadata) for item in nodes]
+            options = {name: getattr(self, name) for name in RERANK_OPTIONS}
+            ranked = rank_given(self._stage, query, given, **options)
             best = [_scored(nodes[item.position], item) for item in ranked]
             event.on_end(payload={EventPayload.NODES: best})
         dispatcher.event(ReRankEndEvent(nodes=best))
@@ -86,10 +86,8 @@ class BgeReranker(BaseNodePostprocessor):
 
 def _scored(given: NodeWithScore, item: Ranked) -> NodeWithScore:
     node = copied(given.node)
-    if item.score is not None:
-        node.metadata.pop(BEST_WINDOW, None)  # another reranker's
+    note_window(node.metadata, item)
     if item.window is not None:
-        node.metadata[BEST_WINDOW] = list(item.window)
         node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, BEST_WINDOW]
         node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, BEST_WINDOW]
     return NodeWithScore(node=node, score=given.score if item.score is None else item.score)

@@ -15,17 +15,17 @@ from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBund
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 from hybrid_core.cancellation import finish
+from hybrid_core.choosing import Selection
 from hybrid_core.encoders.base import Encoder
 from hybrid_core.fusion import Fusion
 from hybrid_core.pipeline import HybridIndex
 from hybrid_core.rerankers.base import Reranker
 from hybrid_core.rerankers.budget import Budget
+from hybrid_core.searching import SEARCH_OPTIONS
 from hybrid_core.types import Mode
 
 from .filters import to_filter
 from .nodes import to_node, to_passage
-
-_SETTINGS = ("k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "instruction")
 
 
 class HybridRetriever(BaseRetriever):
@@ -36,7 +36,8 @@ class HybridRetriever(BaseRetriever):
 
     Args:
         index: an open HybridIndex.
-        k, candidates, mode, rerank, fusion, budget, min_score, instruction: as `HybridIndex.search` takes them.
+        k, candidates, mode, rerank, fusion, budget, min_score, instruction, selection: as in `HybridIndex.search`, so
+            that None leaves them to the index's settings.
         filter: as there, or LlamaIndex's MetadataFilters (see `llamaindex_hybrid.filters.to_filter`).
         callback_manager: as in every LlamaIndex retriever.
 
@@ -50,23 +51,24 @@ class HybridRetriever(BaseRetriever):
     def __init__(
         self,
         index: HybridIndex,
-        k: int = 5,
-        candidates: int = 50,
+        k: int | None = None,
+        candidates: int | None = None,
         filter: Any = None,
         mode: Mode = "hybrid",
         *,
-        rerank: bool = True,
+        rerank: bool | None = None,
         fusion: Fusion | None = None,
         budget: Budget | None = None,
         min_score: float | None = None,
         instruction: str | None = None,
+        selection: Selection | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager=callback_manager)
         self.index = index
         self.k, self.candidates, self.filter, self.mode = k, candidates, filter, mode
         self.rerank, self.fusion, self.budget = rerank, fusion, budget
-        self.min_score, self.instruction = min_score, instruction
+        self.min_score, self.instruction, self.selection = min_score, instruction, selection
 
     @classmethod
     def from_documents(
@@ -114,7 +116,7 @@ class HybridRetriever(BaseRetriever):
         return await finish(self.add_nodes, nodes)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        settings = {name: getattr(self, name) for name in _SETTINGS}
+        settings = {name: getattr(self, name) for name in SEARCH_OPTIONS}
         if isinstance(self.filter, (MetadataFilters, MetadataFilter)):
             settings["filter"] = to_filter(self.filter)
         hits = self.index.search(query_bundle.query_str, **settings)

@@ -59,7 +59,7 @@ class HybridVectorStore(BasePydanticVectorStore):
         >>> store = HybridVectorStore(HybridIndex.open("my-index", encoder=BgeM3Encoder.tiny()))
         >>> context = StorageContext.from_defaults(vector_store=store)
         >>> made = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=store.embed_model)
-        >>> engine = made.as_query_engine(vector_store_query_mode="hybrid")
+        >>> retriever = made.as_retriever(vector_store_query_mode="hybrid")
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
+from .choosing import Selection
 from .encoders.bge_m3 import BgeM3Encoder
 from .encoders.checkpoint import TINY
 from .encoders.encoder_spec import EncoderSpec
@@ -98,8 +99,7 @@ class IndexSpec:
         else:
             encoder = BgeM3Encoder(**_given(self.encoder), device=self.device)
         reranker = self._reranker(encoder)
-        index = SpecifiedIndex.open(self.path, encoder=encoder, reranker=reranker, settings=self.settings)
-        made = cast(SpecifiedIndex, index)
+        made = SpecifiedIndex.open(self.path, encoder=encoder, reranker=reranker, settings=self.settings)
         made.spec = self
         return made
 
@@ -126,7 +126,7 @@ class SpecifiedIndex(HybridIndex):
 
 
 def plain(part: object) -> Any:
-    """Return the plain form of an index that a spec opened, of a fusion, or of a budget; None of None.
+    """Return the plain form of an index that a spec opened, of a fusion, a budget or a selection; None of None.
 
     Raises:
         InvalidInputError: it is an index that no spec opened, or a fusion of your own.
@@ -135,7 +135,7 @@ def plain(part: object) -> Any:
         return part.spec.as_dict()
     if isinstance(part, HybridIndex):
         raise InvalidInputError(f"{part!r:.80} has no plain form; one that IndexSpec.open() gave has")
-    if isinstance(part, Budget):
+    if isinstance(part, Budget | Selection):
         return asdict(part)
     return None if part is None else fusion_dict(cast(Fusion, part))
 

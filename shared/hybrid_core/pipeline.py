@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
@@ -21,7 +21,7 @@ from .inputs import check_ids, pair_up
 from .rerankers.base import Reranker
 from .rerankers.budget import Budget
 from .rerankers.stage import RerankStage
-from .searching import Request, answer, check_part, explained, find
+from .searching import Request, answer, check_part, explained, find, stage_of
 from .settings import CANDIDATES, Settings, said
 from .settings import K as TOP_N
 from .stores.base import Store
@@ -74,7 +74,7 @@ class HybridIndex:
         fusion: Fusion | None = None,
         settings: Settings | str | Path | None = None,
         dense_dtype: DenseType | None = None,
-    ) -> HybridIndex:
+    ) -> Self:
         """Open the index in a folder, made if missing.
 
         Args:
@@ -110,7 +110,7 @@ class HybridIndex:
             store = EmbeddedStore(path, encoder.fingerprint, dense_dtype=dense_dtype)
         return cls(store, encoder=encoder, reranker=reranker, fusion=fusion, settings=settings)
 
-    def __enter__(self) -> HybridIndex:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -370,12 +370,10 @@ class HybridIndex:
         return replace(request, budget=budget, min_score=min_score, instruction=instruction, selection=selection)
 
     def _stage_if(self, rerank: bool | None) -> RerankStage | None:
-        """Return what reranks, if anything does: the same for as long as the reranker is, since it learns its speed."""
+        """Return what reranks, if anything does."""
         if self.reranker is None or not said(rerank, self.settings.rerank, True):
             return None
-        stage = self._stage
-        if stage is None or stage.reranker is not self.reranker:
-            stage = self._stage = RerankStage(self.reranker)
+        stage = self._stage = stage_of(self.reranker, self._stage)
         return stage
 
 

@@ -15,10 +15,25 @@ from .errors import InvalidInputError
 from .filter_parsing import parse_filter
 from .filters import Filter
 from .fusion import Fusion
+from .rerankers.base import Reranker
 from .rerankers.budget import Budget
 from .rerankers.stage import Ranked, RerankStage
 from .stores.base import Store
 from .types import FloatArray, Hit, Mode, Scored, SparseVector, StageScore, TokenMatch
+
+# what a retriever keeps for `HybridIndex.search`, in the order of its parameters
+SEARCH_OPTIONS = (
+    "k",
+    "candidates",
+    "filter",
+    "mode",
+    "rerank",
+    "fusion",
+    "budget",
+    "min_score",
+    "instruction",
+    "selection",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,17 @@ def check_part(given: object, protocol: type, name: str) -> None:
         raise InvalidInputError(f"{name}={given!r:.80} is no {name}; pass an object, not a name")
 
 
+def check_selection(selection: object) -> None:
+    """Raise InvalidInputError unless it is one."""
+    if not isinstance(selection, Selection):
+        raise InvalidInputError(f"selection={selection!r:.80} is no Selection; pass Selection(diversity=...), say")
+
+
+def stage_of(reranker: Reranker, kept: RerankStage | None) -> RerankStage:
+    """Return the stage kept for a reranker, since it learns its speed, or a new one if the reranker is another."""
+    return kept if kept is not None and kept.reranker is reranker else RerankStage(reranker)
+
+
 def answer(
     store: Store, encoder: Encoder, stage: RerankStage | None, query: str, request: Request, mode: Mode
 ) -> tuple[list[Hit], SparseVector | None]:
@@ -79,8 +105,8 @@ def answer(
     if stage is None and (request.budget, request.min_score, request.instruction) != (None, None, None):
         raise InvalidInputError("budget, min_score and instruction are for a reranker, and this search has none")
     selection = request.selection
-    if selection is not None and not isinstance(selection, Selection):
-        raise InvalidInputError(f"selection={selection!r:.80} is no Selection; pass Selection(diversity=...), say")
+    if selection is not None:
+        check_selection(selection)
     if request.k == 0:
         return [], None
     # a reranker on this very encoder will ask for the query's multi-vectors: the same pass gives them

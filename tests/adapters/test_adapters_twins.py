@@ -22,6 +22,8 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore
 import langchain_hybrid
 import llamaindex_hybrid
 from hybrid_core import HybridIndex
+from hybrid_core.given_passages import RERANK_OPTIONS
+from hybrid_core.searching import SEARCH_OPTIONS
 
 BOTH = [langchain_hybrid, llamaindex_hybrid]
 
@@ -103,8 +105,8 @@ def test_the_retrievers_have_the_same_settings_with_the_same_defaults() -> None:
     own = [(name, cls.model_fields[name].get_default()) for name in cls.model_fields if name in cls.__annotations__]
     init = parameters(llamaindex_hybrid.HybridRetriever.__init__, {"callback_manager"})
     search = [name for name, _, _ in parameters(HybridIndex.search)]
-    names = ["index", "k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "instruction"]
-    assert set(names[1:]) <= set(search)
+    names = ["index", *SEARCH_OPTIONS]
+    assert names[1:] == search[1:]
     assert [name for name, _ in own] == [name for name, _, _ in init] == names
     assert [default for _, default in own[1:]] == [default for _, _, default in init[1:]]
     assert cls.model_fields["index"].is_required()
@@ -114,7 +116,7 @@ def test_the_rerankers_have_the_same_settings_with_the_same_defaults() -> None:
     left, right = langchain_hybrid.BgeReranker, llamaindex_hybrid.BgeReranker
     for cls in (left, right):
         own = [name for name in cls.model_fields if name in cls.__annotations__]
-        assert own == ["reranker", "top_n", "budget", "min_score", "instruction"]
+        assert own == ["reranker", *RERANK_OPTIONS]
         assert cls.model_fields["reranker"].is_required()
     for name in own[1:]:
         assert left.model_fields[name].default == right.model_fields[name].default

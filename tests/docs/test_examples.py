@@ -6,8 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import chromadb
 import pytest
+from langchain_core.documents import Document
+from llama_index.core import StorageContext, VectorStoreIndex
+from llama_index.core.schema import Document as LlamaDocument
+from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.vector_stores.qdrant import QdrantVectorStore
+from qdrant_client import QdrantClient
 
 import hybrid_core
 import langchain_hybrid
@@ -24,19 +32,32 @@ SNIPPETS = snippets(ROOT / "README.md")
 PAGES = {f"{path.stem}-{i}": one for path in (ROOT / "docs").rglob("*.md") for i, one in enumerate(snippets(path))}
 MODULES = [
     "hybrid_core.choosing",
+    "hybrid_core.chroma_functions",
     "hybrid_core.encoders.bge_m3",
+    "hybrid_core.encoders.functions",
+    "hybrid_core.encoders.one_pass",
+    "hybrid_core.encoders.sparse_weights",
+    "hybrid_core.encoders.sparse_sides.bm25",
     "hybrid_core.fusion",
+    "hybrid_core.index_spec",
     "hybrid_core.pipeline",
+    "hybrid_core.reasons",
     "hybrid_core.rerankers.calibrated",
     "hybrid_core.rerankers.calibration",
     "hybrid_core.rerankers.cascade",
     "hybrid_core.rerankers.stage",
+    "hybrid_core.settings",
+    "langchain_hybrid.cross_encoder",
     "langchain_hybrid.embeddings",
     "langchain_hybrid.reranker",
     "langchain_hybrid.retriever",
+    "langchain_hybrid.sparse_embeddings",
+    "langchain_hybrid.vector_store",
     "llamaindex_hybrid.embeddings",
     "llamaindex_hybrid.reranker",
     "llamaindex_hybrid.retriever",
+    "llamaindex_hybrid.sparse_embeddings",
+    "llamaindex_hybrid.vector_store",
 ]
 
 
@@ -71,14 +92,30 @@ def test_a_snippet_of_the_documentation_runs_as_it_stands(page, tmp_path, monkey
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_the_examples_in_docstrings_give_what_they_say(module):
-    from langchain_core.documents import Document
-    from llama_index.core.schema import NodeWithScore, TextNode
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What the examples take from other packages."""
+    return {
+        "Document": Document,
+        "NodeWithScore": NodeWithScore,
+        "QdrantClient": QdrantClient,
+        "QdrantVectorStore": QdrantVectorStore,
+        "StorageContext": StorageContext,
+        "TextNode": TextNode,
+        "VectorStoreIndex": VectorStoreIndex,
+        "chromadb": chromadb,
+        "documents": [LlamaDocument(text="Workers pull tasks.")],
+    }
 
+
+@pytest.mark.filterwarnings("ignore")  # of LlamaIndex's and LangChain's other packages
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_in_docstrings_give_what_they_say(
+    module: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     adapter = llamaindex_hybrid if module.startswith("llamaindex") else langchain_hybrid
-    names = {name: getattr(package, name) for package in (hybrid_core, adapter) for name in package.__all__}
-    names |= {"Document": Document, "NodeWithScore": NodeWithScore, "TextNode": TextNode}
-    results = doctest.testmod(importlib.import_module(module), extraglobs=names, verbose=False)
+    public = {name: getattr(package, name) for package in (hybrid_core, adapter) for name in package.__all__}
+    results = doctest.testmod(importlib.import_module(module), extraglobs=public | names, verbose=False)
     assert results.attempted > 0
     assert results.failed == 0

@@ -12,7 +12,16 @@ from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig
 from langchain_core.tracers.context import collect_runs
 from pydantic import ValidationError
 
-from hybrid_core import BgeM3Encoder, Budget, CrossEncoderReranker, Eq, HybridIndex, InvalidInputError, WeightedSum
+from hybrid_core import (
+    BgeM3Encoder,
+    Budget,
+    CrossEncoderReranker,
+    Eq,
+    HybridIndex,
+    InvalidInputError,
+    Selection,
+    WeightedSum,
+)
 from langchain_hybrid import HybridRetriever
 
 QUESTION = "how does a worker get its tasks?"
@@ -37,6 +46,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"budget": Budget(milliseconds=60_000, max_candidates=3)},
     ),
     ({"min_score": 0.5}, {"min_score": 0.5}),
+    ({"selection": Selection(per_parent=1, parent="lang")}, {"selection": Selection(per_parent=1, parent="lang")}),
     ({"candidates": 2, "k": 1}, {"candidates": 2, "k": 1}),
 ]
 
@@ -46,7 +56,7 @@ def found(documents: list[Document]) -> list[tuple[str | None, float]]:
 
 
 def configured(retriever: HybridRetriever) -> Runnable[str, list[Document]]:
-    names = ("k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score")
+    names = ("k", "candidates", "filter", "mode", "rerank", "fusion", "budget", "min_score", "selection")
     return retriever.configurable_fields(**{name: ConfigurableField(id=f"search_{name}") for name in names})
 
 
@@ -77,7 +87,15 @@ def test_plain_forms_from_a_request_do_as_well(retriever: HybridRetriever) -> No
     )
     plain = {"budget": {"milliseconds": 60_000, "max_candidates": 3}}
     assert len(either.invoke(QUESTION, config(plain))) == 4
-    for wrong in ({"fusion": {"name": "open"}}, {"mode": "both"}, {"budget": "soon"}, {"k": "many"}):
+    plain = {"selection": {"per_parent": 1, "parent": "lang"}}
+    assert [document.metadata["lang"] for document in either.invoke(QUESTION, config(plain))] == ["en", "zh"]
+    for wrong in (
+        {"fusion": {"name": "open"}},
+        {"mode": "both"},
+        {"budget": "soon"},
+        {"k": "many"},
+        {"selection": {"diversity": 2}},
+    ):
         with pytest.raises(ValidationError):
             either.invoke(QUESTION, config(wrong))
 

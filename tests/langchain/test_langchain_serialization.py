@@ -19,6 +19,7 @@ from hybrid_core import (
     Eq,
     HybridIndex,
     RemoteReranker,
+    Selection,
     WeightedSum,
 )
 from hybrid_core.index_spec import IndexSpec
@@ -48,6 +49,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"k": 2, "candidates": 4, "mode": "dense", "rerank": False},
     {"filter": {"lang": "zh"}, "min_score": 0.0},
     {"fusion": WeightedSum(dense=0.6, sparse=0.4, normalization="minmax"), "rerank": False},
+    {"selection": Selection(near_duplicates=0.95, per_parent=2, parent="lang"), "k": 4},
     {"budget": Budget(milliseconds=60_000), "k": 3, "tags": ["mine"], "metadata": {"team": "docs"}, "name": "Docs"},
 ]
 
@@ -79,10 +81,8 @@ def test_what_is_written_is_names_and_settings(spec: IndexSpec) -> None:
     assert written["kwargs"] == {
         "index": {"path": spec.path, "encoder": {"model": "tiny"}, "reranker": "tiny", "device": "cpu"},
         "k": 2,
-        "candidates": 50,
         "mode": "hybrid",
-        "rerank": True,
-    }
+    }  # the rest is left to the index's settings
     assert HybridRetriever.is_lc_serializable()
 
 

@@ -152,5 +152,5 @@ def test_a_model_name_in_place_of_a_reranker_is_an_error() -> None:
 
 def test_what_is_written_down_names_the_class_and_holds_no_weights(reranker: BgeReranker) -> None:
     assert BgeReranker.class_name() == "BgeReranker"
-    unset = dict.fromkeys(("budget", "min_score", "instruction"))
+    unset = dict.fromkeys(("budget", "min_score", "instruction", "selection"))
     assert json.loads(json.dumps(reranker.to_dict())) == {"class_name": "BgeReranker", "top_n": 3, **unset}

@@ -159,7 +159,7 @@ def _heading(found: Evaluation) -> str:
         f"[bold]{escape(found.dataset)}[/]: {found.documents:,} passages, {len(found.queries):,} questions{unjudged}, "
         f"{escape(found.encoder)}"
     ]
-    if found.kinds:
+    if found.kinds:  # none of them by a language model: the command line has none
         lines.append("Synthetic questions use the passages' own words: compare systems by them; users' are harder.")
     lines.append(escape(finding(found, stage_steps(found))))
     return "\n".join([*lines, ""])

@@ -36,7 +36,8 @@ class EvaluationSet:
         qrels: query id -> document id -> grade; 0 is judged not relevant, 1 and more relevant. A document without a
             grade counts as not relevant.
         unjudged: how many questions were left out because nothing is judged for them.
-        kinds: query id -> "heading", "sentence" or "keywords", of questions made by `synthetic_set`; empty otherwise.
+        kinds: query id -> "heading", "sentence" or "keywords" of questions made by `synthetic_set`, "llm" of those by
+            `synthetic_llm_set`; empty otherwise.
 
     Raises:
         InvalidInputError: nothing is judged, or a judgement names a query or document that is not there.

@@ -77,7 +77,12 @@ def _header(content: Content) -> str:
         f"best {metric}": f"{best.means[metric]:.3f}",
     }
     notes = []
-    if found.kinds:
+    if set(found.kinds.values()) == {"llm"}:
+        notes.append(
+            "<b>Synthetic questions.</b> A language model asked them, and only the passage that it was shown counts as "
+            "an answer: where others answer as well, figures come out too low. Compare systems by them."
+        )
+    elif found.kinds:
         notes.append(
             "<b>Synthetic questions.</b> They were made from the passages and use their words, so they are easier than "
             "people's, above all for sparse search. Compare systems by them; do not expect these figures from users."
