@@ -41,6 +41,7 @@ class NumberEncoder:
     sparse_noise: float = 0.0
     clock: Clock = field(default_factory=Clock)
     calls: list[int] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -54,6 +55,7 @@ class NumberEncoder:
 
     def encode_queries(self, texts: Sequence[str], *, multi: bool = False) -> Encoding:
         self.calls.append(len(texts))
+        self.alone += texts if len(texts) == 1 else []
         self.clock.pass_milliseconds(2 if len(texts) == 1 else len(texts))
         return self._encode(texts)
 

@@ -15,6 +15,7 @@ from ..types import Passage
 from . import importing, upkeep
 from .evaluate import evaluate
 from .models import ModelOption, load_encoder, load_reranker
+from .tune import tune
 
 if TYPE_CHECKING:
     from .reading import Splitter
@@ -130,6 +131,7 @@ def export(
 
 
 app.command("eval")(evaluate)
+app.command()(tune)
 for _command in (upkeep.optimize, upkeep.compact, upkeep.backup):
     app.command()(_command)
 
