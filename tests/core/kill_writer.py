@@ -1,44 +1,108 @@
-"""A process that writes, replaces and deletes until it is killed; run by test_kill.py.
+"""A nursery for test_kill.py: it imports everything once, and forks a child for each round, which works until killed.
 
-It prints a line after each call that returned: "upsert FIRST ROUND" or "delete FIRST".
+A line of its input is a round: the folder, and the calls to make. The child prints its process id, and a line before
+and after each call; when it is gone, the nursery prints how it ended.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import resource
+import signal
 import sys
+import threading
+import time
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vectors import FINGERPRINT, encoding_of
+import chromadb  # noqa: F401  # what a fold would import, seconds each time; used here it could not be in a child
+import numpy as np
+from scipy.sparse import csr_array
+from vectors import DIMENSION, FINGERPRINT, VOCABULARY
 
-from hybrid_core import Passage
-from hybrid_core.stores.embedded import EmbeddedStore
+from hybrid_core import Encoding, Passage
+from hybrid_core.stores.embedded import EmbeddedStore, folding
+from hybrid_core.stores.embedded import store as embedded
 
-BATCH = 20
-BATCHES = 12
+SIZES = [1_050, *[20] * 11]  # of the batches; from 1,000 passages on Chroma writes HNSW files
+IDS = [[f"b{number}-{i}" for i in range(size)] for number, size in enumerate(SIZES)]
+LARGEST = 1 << 26  # bytes of one file: a runaway one must not fill the disk
+TIMEOUT = 300  # seconds for one call; generous, since a busy machine may stop a process for minutes
 
 
-def batch(first: int, round_: int) -> list[Passage]:
-    """The passages of one batch as they are in one round."""
-    return [Passage(f"p{i}", f"passage {i} in round {round_}", {"round": round_}) for i in range(first, first + BATCH)]
+@lru_cache(maxsize=100)
+def batch(number: int, round_: int) -> tuple[list[Passage], Encoding]:
+    """The passages of one batch as they are in one round, and their vectors: a function of the two, made fast."""
+    passages = [Passage(id_, f"passage {id_} in round {round_}", {"round": round_}) for id_ in IDS[number]]
+    random, n = np.random.default_rng((number, round_)), SIZES[number]
+    dense = random.normal(size=(n, DIMENSION))
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    tokens = random.integers(VOCABULARY - 2, size=(n, 1)) + np.arange(3)
+    weights = random.random(3 * n, dtype=np.float32) + np.float32(0.1)
+    sparse = csr_array((weights, tokens.ravel(), np.arange(0, 3 * n + 1, 3)), shape=(n, VOCABULARY))
+    return passages, Encoding(dense.astype(np.float32), sparse)
+
+
+def say(*words: object) -> None:
+    """Print a line in one piece, without a buffer that would die with the child."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def fold_in_background(store: EmbeddedStore) -> None:
+    """Have the store's own thread start the process that folds, however few passages are new, and await the view."""
+    store._fold_is_due = lambda: True  # type: ignore[method-assign]
+    store._background.wake()
+    while store._dense.rows < store._state.rows:
+        time.sleep(0.01)
+
+
+def work(folder: str, calls: list[list[Any]]) -> None:
+    """Make the calls, and wait to be killed."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
+    embedded._UNSAVED = 1  # so that every close writes the sparse view
+    folding._QUIET = 0.0  # nothing is waited for
+    say("child", os.getpid())
+    store: Any = None
+    for call, *arguments in calls:
+        passages, encoding = batch(*arguments) if len(arguments) == 2 else ([], None)
+        signal.alarm(TIMEOUT)  # its default is to kill, whatever the call is stuck in
+        say("begin", call)
+        began = time.monotonic()
+        match call:
+            case "open":
+                store = EmbeddedStore(folder, FINGERPRINT)
+            case "add" | "replace":
+                store.upsert(passages, encoding)
+            case "delete":
+                store.delete(IDS[arguments[0]])
+            case "fold":
+                store.optimize()
+            case "background":
+                fold_in_background(store)
+            case "compact":
+                store.compact()
+            case "close":
+                store.close()
+        say("done", time.monotonic() - began)
+    signal.alarm(TIMEOUT)
+    signal.pause()
 
 
 def main() -> None:
-    """Write for ever, each batch once a round; every fifth batch is deleted again."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))  # a runaway file must not fill the disk
-    store = EmbeddedStore(sys.argv[1], FINGERPRINT)
-    round_ = int(sys.argv[2])
-    while True:
-        for first in range(0, BATCHES * BATCH, BATCH):
-            passages = batch(first, round_)
-            store.upsert(passages, encoding_of([passage.text for passage in passages]))
-            print("upsert", first, round_, flush=True)
-            if first // BATCH % 5 == 4:
-                store.delete([passage.id for passage in passages])
-                print("delete", first, flush=True)
-        round_ += 1
+    """Fork a child for each line of input."""
+    for line in sys.stdin:
+        assert threading.active_count() == 1  # a fork has only the thread that forks
+        if not (child := os.fork()):
+            try:
+                work(*json.loads(line))
+            finally:
+                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                os._exit(1)
+        say("gone", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 if __name__ == "__main__":

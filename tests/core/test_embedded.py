@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,6 +141,41 @@ def test_reading_the_fingerprint_makes_nothing(tmp_path: Path, written: Path) ->
     assert read_fingerprint(tmp_path / "nothing") is None
     assert not (tmp_path / "nothing").exists()
     assert read_fingerprint(written) == FINGERPRINT
+
+
+def test_killed_in_the_middle_of_its_first_transaction_it_opens(folder: Path, put: Put) -> None:
+    """Fault 1: a journal that is to be rolled back lies beside it, as before a new file has a log."""
+    (folder.parent / "made").mkdir(parents=True)
+    database = sqlite3.connect(folder.parent / "made" / "passages.sqlite3", isolation_level=None)
+    database.execute("CREATE TABLE half (row BLOB)")
+    database.execute("PRAGMA cache_size = 1")
+    database.execute("BEGIN")
+    database.executemany("INSERT INTO half VALUES (?)", [(bytes(4_000),)] * 100)
+    shutil.copytree(folder.parent / "made", folder)
+    database.close()
+    assert (folder / "passages.sqlite3-journal").stat().st_size > 0
+    store = EmbeddedStore(folder, FINGERPRINT)
+    put(store, passages(3))
+    assert store.count() == 3
+    store.close()
+
+
+def test_what_was_read_of_two_moments_is_not_given_out(
+    written: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 30: who may not write cannot keep others from it; the next look is at what they have written."""
+    with monkeypatch.context() as without_leave:
+        without_leave.setattr("hybrid_core.stores.embedded.database._only_readable", lambda _: True)
+        reader = EmbeddedStore(written, FINGERPRINT)
+    writer = EmbeddedStore(written, FINGERPRINT)
+    refused = pytest.raises(IndexLockedError, match="while it was read without leave to write; try again")
+    with refused, reader._ledger.reading():
+        put(writer, [Passage("new", "a new text")])
+        assert reader._ledger.count() == 40
+    assert reader.count() == len(reader.ids()) == 41
+    writer.close()
+    assert reader.search_dense(dense_of("a new text"), 1)[0].id == "new"
+    reader.close()
 
 
 @pytest.mark.parametrize("damage", ["garbage", "header", "half", "pages", "zeroed", "empty"])

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from big_corpus import CORPUS, MODEL, QUERIES, ROWS, exact, hnsw_rows, recall, run_python, truth, unit, write
+from big_corpus import (
+    CORPUS,
+    MODEL,
+    QUERIES,
+    ROWS,
+    assert_exact,
+    exact,
+    hnsw_rows,
+    recall,
+    run_python,
+    truth,
+    unit,
+    write,
+)
+from confined import run_on_small_disk
 
 from hybrid_core import Eq, Lt, StorageError
-from hybrid_core.stores.embedded import EmbeddedStore
+from hybrid_core.stores.embedded import EmbeddedStore, dense_view
+from hybrid_core.stores.embedded.chroma_client import panics
 
 
 @pytest.fixture
@@ -107,6 +124,108 @@ def test_an_open_reader_follows_a_fold_by_another_object(store: EmbeddedStore, f
     writer.close()
     assert [store.search_dense(query, 1)[0].id for query in QUERIES] == [f"p{ROWS + i:05d}" for i in range(50)]
     assert hnsw_rows(store) == ROWS + 50
+
+
+def test_a_view_that_is_replaced_while_it_is_opened_is_not_used(
+    folded_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 4: by a writer, which deletes the one before, and does not know who is reading it."""
+    original, asked = dense_view._ask, []
+    reader, writer = EmbeddedStore(folded_index, MODEL), EmbeddedStore(folded_index, MODEL)
+    write(writer, range(ROWS, ROWS + 25), QUERIES[:25])
+
+    def replaced(*arguments: Any) -> Any:
+        asked.append(len(asked))
+        if asked == [0]:
+            writer.optimize()
+        return original(*arguments)
+
+    monkeypatch.setattr(dense_view, "_ask", replaced)
+    vectors = truth({f"p{ROWS + i:05d}": QUERIES[i] for i in range(25)})
+    assert_exact(reader, vectors)
+    reader._dense.wait()
+    assert reader._dense._collection is None
+    assert hnsw_rows(reader) == ROWS + 25
+    assert recall(reader, vectors) >= 0.95
+    reader.close()
+    write(writer, range(ROWS + 25, ROWS + 50), QUERIES[25:])
+    writer.optimize()
+    writer.close()
+    assert len(list(folded_index.glob("*dense-*"))) == 1
+
+
+def test_a_panic_of_chromas_is_an_error_like_any_other() -> None:
+    """Fault 3: what a damaged file makes of Chroma may be no `Exception`, and must not end a search all the same."""
+
+    class PanicException(BaseException):
+        """What pyo3 makes of a panic in Rust."""
+
+    with pytest.raises(StorageError, match="Chroma panicked: index out of bounds"), panics():
+        raise PanicException("index out of bounds")
+    for passed in (KeyboardInterrupt(), ValueError("Chroma's own")):
+        with pytest.raises(type(passed)), panics():
+            raise passed
+
+
+def test_what_a_killed_deletion_has_left_is_swept(store: EmbeddedStore, folded_index: Path) -> None:
+    """Fault 1: the folder of a view loses its name before its files."""
+    for name in ("dense-1", "gone-dense-2"):
+        (folded_index / name / "files").mkdir(parents=True)
+    store.optimize()
+    assert len(list(folded_index.glob("*dense-*"))) == 1
+
+
+def test_without_a_thread_to_open_the_view_search_is_exact(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 6: there are too many, or Python is about to exit; nothing waits for a thread that has not begun."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        limited.setattr(EmbeddedStore, "_fold_is_due", lambda _: True)
+        assert_exact(store, truth())
+        write(store, range(ROWS, ROWS + 10), QUERIES[:10])
+        store._dense.wait()
+    assert hnsw_rows(store) == ROWS
+    assert store.search_dense(QUERIES[0], 1)[0].id == f"p{ROWS:05d}"
+
+
+ON_A_FULL_DISK = """
+import os, sys
+from pathlib import Path
+import pytest
+from big_corpus import CORPUS, MODEL, ROWS, EmbeddedStore, assert_exact, recall, truth, write
+from hybrid_core import StorageFullError
+disk = Path(sys.argv[1])
+store = EmbeddedStore(disk / "index", MODEL)
+write(store, range(ROWS), CORPUS)
+write(store, range(100), CORPUS[:100])
+for free in (0, 1_000_000, 2_000_000):
+    space = os.statvfs(disk)
+    with (disk / "full").open("wb", buffering=0) as full:
+        full.write(bytes(space.f_bavail * space.f_frsize - free))
+    with pytest.raises(StorageFullError, match="no space left"):
+        store.optimize()
+    assert not list((disk / "index").glob("*dense*"))
+    if not free:
+        with pytest.raises(StorageFullError, match="no space left"):
+            store.compact()
+    assert_exact(store, truth())
+    (disk / "full").unlink()
+assert store.optimize() == ROWS
+assert recall(store, truth()) >= 0.95
+assert store.compact() == 100
+assert_exact(store, truth())
+store.close()
+"""
+
+
+def test_a_fold_on_a_full_disk_leaves_nothing_and_searches_go_on(tmp_path: Path) -> None:
+    """Fault 2: StorageFullError, whatever Chroma calls it; and so with a compaction."""
+    run_on_small_disk(ON_A_FULL_DISK, tmp_path, megabytes=24)
 
 
 def test_an_object_that_missed_anothers_fold_can_fold_next(store: EmbeddedStore, folded_index: Path) -> None:

@@ -184,6 +184,15 @@ def test_files_are_of_use_to_a_truth_that_went_on(folder: Path) -> None:
         each.close()
 
 
+def test_the_beginning_of_a_list_says_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 1: a kill while the next list was written; the one before counts still, and nobody need be warned."""
+    (folder / "sparse.json.new").write_text('{"token": "', encoding="utf-8")
+    store = EmbeddedStore(folder, FINGERPRINT)
+    assert store._sparse.saved == 15
+    store.close()
+    assert not caplog.text
+
+
 def test_a_close_killed_at_any_step_leaves_files_that_fit(tmp_path: Path) -> None:
     """Fault 1, fault 32: between the files, the truth's word for them, and the list that names them."""
     exact = kept(MemoryStore())

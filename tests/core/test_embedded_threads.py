@@ -238,6 +238,21 @@ def file_size(folder: Path) -> int:
     return path.stat().st_size
 
 
+@pytest.mark.usefixtures("switching")
+def test_objects_of_one_process_open_and_close_the_same_view_at_once(folded_index: Path) -> None:
+    """Fault 6: Chroma knows of one client a folder, and of no second thread; each of these has HNSW for itself."""
+    for _ in range(3):
+        stores = [EmbeddedStore(folded_index, MODEL) for _ in range(4)]
+        for here in (stores, stores[2:]):
+            call_at_once(*(partial(store.search_dense, QUERIES[0], 5) for store in here))
+            for store in here:
+                store._dense.wait()
+                assert store._dense._collection is not None
+                assert store.search_dense(QUERIES[0], 1)[0].id == exact(truth(), QUERIES[0], 1)[0]
+            call_at_once(*(store.close for store in stores[: len(stores) // 2]))
+        call_at_once(*(store.close for store in stores))
+
+
 def test_threads_share_the_dense_view_with_folds_and_writes(folded_index: Path) -> None:
     """Fault 6: HNSW is asked by four threads, while others write, fold and compact; no answer is of two moments."""
     store = EmbeddedStore(folded_index, MODEL)

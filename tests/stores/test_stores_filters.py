@@ -72,9 +72,10 @@ WHERE: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def chroma() -> Iterator[Any]:
+def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A collection of Chroma's with the metadata that follows."""
-    client = chromadb.EphemeralClient(chromadb.Settings(anonymized_telemetry=False))
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    client = chromadb.PersistentClient(str(tmp_path_factory.mktemp("chroma")), settings)  # not the one in memory: shared
     collection = client.create_collection("what-chroma-means", embedding_function=None)
     ids, vectors = [f"{i:02d}" for i in range(len(METADATA))], [dense_of(str(i)).tolist() for i in range(len(METADATA))]
     collection.add(ids=ids, embeddings=vectors, metadatas=METADATA)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import StorageError, StorageFullError
 from ...types import Fingerprint
-from .dense_view import copy_view, sweep
+from .dense_files import copy_view, sweep
 from .ledger import Ledger
 from .sparse_view import SparseView
 

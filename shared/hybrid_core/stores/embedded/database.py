@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from ...errors import IndexCorruptError, IndexLockedError, StorageError, StorageFullError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PATIENCE = 5.0  # seconds for other connections to end what they are at
 _PAGE = 8_192  # a row of sparse weights has some 800 bytes: of 4,096 an eighth would stay empty
 
 
@@ -33,13 +35,12 @@ class Database:
         with self.errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self.read_only = _only_readable(path)
+            self._unchanging = _look(path) if self.read_only else None
+            self._opened = 1
             self._connection = connect(path, read=schema is None)
             try:
                 if not self.read_only and schema is not None:
-                    self._connection.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
-                    self._connection.execute("PRAGMA journal_mode = WAL")
-                    self._connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut too
-                    self._connection.executescript(schema)
+                    self._prepare(schema)
             except BaseException:
                 self._connection.close()
                 raise
@@ -96,12 +97,21 @@ class Database:
             if self._connection.in_transaction:
                 yield
                 return
+            self._follow()
             self._connection.execute("BEGIN")
             try:
                 yield
+            except IndexCorruptError:
+                self._check_unchanged()
+                raise
             finally:
                 if self._connection.in_transaction:  # an error may have ended it
                     self._connection.execute("ROLLBACK")
+            self._check_unchanged()
+
+    def version(self) -> tuple[int, int]:
+        """Return what changes when another connection has committed; call it as `execute`."""
+        return self._opened, int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -120,6 +130,32 @@ class Database:
             if error.errno in _FULL:
                 raise self._full() from error
             raise StorageError(f"{self._path.parent}: {error}") from error
+
+    def _prepare(self, schema: str) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._connection.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut too
+                self._connection.executescript(schema)
+                return
+            except sqlite3.OperationalError as error:  # two that make a file at once are refused without a wait
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+
+    def _follow(self) -> None:
+        """Open the file anew if it is read as one that nobody writes to, and somebody does; see `connect`."""
+        if self._unchanging is not None and (unchanging := _look(self._path)) != self._unchanging:
+            before, self._connection, self._unchanging = self._connection, connect(self._path), unchanging
+            before.close()
+            self._opened += 1
+
+    def _check_unchanged(self) -> None:
+        """Raise if what was read may be of two moments: locks need files that only who may write can make."""
+        if self._unchanging is not None and _look(self._path) != self._unchanging:
+            raise IndexLockedError(f"{self._path} was written to while it was read without leave to write; try again")
 
     def _full(self) -> StorageFullError:
         return StorageFullError(f"no space left in {self._path.parent}; nothing of this call was written")
@@ -162,12 +198,11 @@ def connect(path: Path, *, read: bool = False) -> sqlite3.Connection:
     """
     target = path.absolute().as_uri()
     if _only_readable(path):
-        log = path.with_name(path.name + "-wal")
         # a log with something in it belongs to a process that may write, and that made those files
-        target += "?mode=ro" if log.exists() and log.stat().st_size else "?immutable=1"
+        target += "?mode=ro" if _look(path) is None else "?immutable=1"
     elif read:
         target += "?mode=ro"
-    return sqlite3.connect(target, uri=True, timeout=5, check_same_thread=False, isolation_level=None)
+    return sqlite3.connect(target, uri=True, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
 
 
 def sync_folder(folder: Path) -> None:
@@ -178,6 +213,17 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _look(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file does, None if it has a log with something in it."""
+    file, log = path.stat(), path.with_name(path.name + "-wal")
+    try:
+        if log.stat().st_size:
+            return None
+    except FileNotFoundError:
+        pass
+    return file.st_ino, file.st_size, file.st_mtime_ns
 
 
 def _only_readable(path: Path) -> bool:

@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import StorageError
+from ...errors import StorageError, StorageFullError
 from ...types import Fingerprint
-from .dense_view import COLLECTION, ViewState, check_files, copy_files, digests_of, open_client, read_state, sweep
+from .chroma_client import close_client, open_client, panics
+from .dense_files import ViewState, check_files, copy_files, digests_of, read_state
+from .dense_view import COLLECTION
 from .ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 2_000
+_SPACE, _SPACE_MORE = 14, 600  # bytes a number, and a row, that Chroma wants, of which a third is gone in the end
 _WORN = 0.3  # of the rows in an HNSW index; more dead ones than that and it is built from nothing
 
 
@@ -33,7 +36,8 @@ def build(
     """Write a view that knows every passage there is now; searches and writes may go on meanwhile.
 
     Args:
-        folder: the index folder. The caller is its writer, and changes neither the view nor places meanwhile.
+        folder: the index folder. The caller is its writer, and changes neither the view nor places meanwhile. It
+            deletes what is no longer needed, too: a process that outlives its caller must not.
         fingerprint: of its encoder.
         progress: called with the number of passages added, after each batch.
 
@@ -42,19 +46,21 @@ def build(
 
     Raises:
         IndexCorruptError: the vectors are not as they were written.
-        StorageError: the view cannot be written.
+        StorageFullError, StorageError: the view cannot be written; nothing of it is left.
     """
     ledger = Ledger(folder, fingerprint)
     try:
         old = read_state(folder, ledger.info("dense_view"))
-        sweep(folder, keep=old.folder if old else None)
         if old and old.dead > _WORN * old.rows:
             old = None
         try:
-            return _write(ledger, old, folder, progress)
+            with panics():
+                return _write(ledger, old, folder, progress)
         except StorageError:
             raise
         except Exception as error:  # Chroma raises many kinds
+            if shutil.disk_usage(folder).free < ledger.state().rows * (_SPACE * fingerprint.dimension + _SPACE_MORE):
+                raise StorageFullError(f"no space left in {folder} for the dense view: {error}") from error
             raise StorageError(f"the dense view in {folder} could not be written: {error}") from error
     finally:
         ledger.close()
@@ -93,14 +99,14 @@ def _write(
             collection.add(ids=[str(place) for place in part], embeddings=vectors[part].astype(np.float32, copy=False))
             if progress:
                 progress(len(part))
-        client.close()
+        close_client(client)
         digests = digests_of(target)
         _sync(target)
         dead = (old.dead if old else 0) + len(gone)
         made = ViewState(target.name, target.name, state.rows, state.deletions, dead, digests)
         return made, len(places)
     finally:
-        client.close()
+        close_client(client)
         if made is None:
             shutil.rmtree(target, ignore_errors=True)
 
@@ -112,12 +118,13 @@ def _open_copy(folder: Path, old: ViewState, target: Path) -> Any:
         check_files(folder / old.folder, old)
         copy_files(folder / old.folder, target)
         client = open_client(target)
-        client.get_collection(COLLECTION, embedding_function=None)
+        with panics():
+            client.get_collection(COLLECTION, embedding_function=None)
         return client
     except Exception as error:  # Chroma and SQLite raise many kinds for a damaged folder
         logger.warning("the dense view in %s is damaged and is built anew: %s", folder, error)
         if client is not None:
-            client.close()
+            close_client(client)
         shutil.rmtree(target, ignore_errors=True)
         return None
 

@@ -9,15 +9,11 @@ that are checked before a folder is opened. (Its `index_metadata.pickle` is Chro
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import shutil
-import sqlite3
 import threading
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +22,12 @@ from numpy.typing import NDArray
 
 from ...errors import StorageError
 from ...types import FloatArray
+from .chroma_client import close_client, open_client, panics, usable
+from .dense_files import NEXT, POINTER, ViewState, check_files, read_state, sweep
 
 logger = logging.getLogger(__name__)
 
 COLLECTION = "dense"
-_DATABASE, _POINTER = "chroma.sqlite3", "dense.json"
-_NEXT = f"{_POINTER}.new"
-
-
-@dataclass(frozen=True, slots=True)
-class ViewState:
-    """What `dense.json` holds.
-
-    Attributes:
-        folder: the folder in use; a new name for each fold.
-        token: what the truth must hold too; a truth restored from a backup holds another.
-        rows: the view knows the places before this one,
-        deletions: and the deletions up to this number;
-        dead: so many of the rows in its HNSW index have been deleted.
-        digests: of its HNSW files.
-    """
-
-    folder: str
-    token: str
-    rows: int
-    deletions: int
-    dead: int
-    digests: dict[str, str]
 
 
 class DenseView:
@@ -64,13 +39,14 @@ class DenseView:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pointer = folder / _POINTER
+        self._pointer = folder / POINTER
         self._client: Any = None
         self._collection: Any = None
         self._seen = (-1, -1)
         self._token: str | None = None
         self._state: ViewState | None = None
         self._opening: threading.Thread | None = None
+        self._told = False  # that Chroma is not to be had
         self._lock = threading.RLock()  # a client is not closed while another thread asks it
 
     @property
@@ -91,20 +67,19 @@ class DenseView:
             if state is None or state.token != token:
                 return None
             if self._collection is None:
-                if self._opening is None:  # Chroma takes seconds to import and to read its files
-                    self._opening = threading.Thread(target=self._open, args=(state,), name="bge-hybrid open")
-                    self._opening.start()
+                if self._opening is None:
+                    self._begin_to_open(state, vector)
                 return None
             try:
-                found = self._collection.query(query_embeddings=vector[None, :], n_results=n, include=[])
+                return _ask(self._collection, vector, n)
             except Exception as error:  # Chroma raises many kinds for a damaged folder, and each means the same here
                 self._drop_damaged(error)
                 return None
-            return np.array(found["ids"][0], dtype=np.int64)
 
     def wait(self) -> None:
         """Wait until a view that is being opened is open."""
-        opening = self._opening
+        with self._lock:  # else it may be one that has not begun
+            opening = self._opening
         if opening is not None:
             opening.join()
 
@@ -127,7 +102,7 @@ class DenseView:
         Raises:
             OSError: no space, say; the view before it stays in use.
         """
-        with (self._folder / _NEXT).open("w", encoding="utf-8") as file:
+        with (self._folder / NEXT).open("w", encoding="utf-8") as file:
             json.dump(asdict(state), file)
             file.flush()
             os.fsync(file.fileno())
@@ -136,7 +111,7 @@ class DenseView:
         """Make the last `save` the one that is opened, and delete the views before it."""
         with self._lock:
             self._drop()
-            os.replace(self._folder / _NEXT, self._pointer)
+            os.replace(self._folder / NEXT, self._pointer)
             self._seen, self._token, self._state = self._stamp(), state.token, state
         self.wait()  # a folder is not deleted while it is being opened
         sweep(self._folder, keep=state.folder)
@@ -146,7 +121,7 @@ class DenseView:
         with self._lock:
             self._drop()
             self._pointer.unlink(missing_ok=True)
-            (self._folder / _NEXT).unlink(missing_ok=True)
+            (self._folder / NEXT).unlink(missing_ok=True)
         self.wait()
         sweep(self._folder, keep=None)
 
@@ -167,20 +142,46 @@ class DenseView:
 
     def _drop(self) -> None:
         if self._client is not None:
-            self._client.close()
+            close_client(self._client)
         self._client = self._collection = self._state = None
 
     def _drop_damaged(self, error: Exception) -> None:
         logger.warning("the dense view in %s cannot be read and is dropped: %s", self._folder, error)
         self._drop()
 
-    def _open(self, state: ViewState) -> None:
+    def _begin_to_open(self, state: ViewState, vector: FloatArray) -> None:
+        """Open the view in a thread: Chroma takes seconds to import and to read its files."""
+        if not usable():
+            if not self._told:
+                logger.warning(
+                    "searches in %s look at every vector: this process was forked from one that had used Chroma, "
+                    "which works in a process that is started by spawn, or forked before",
+                    self._folder,
+                )
+            self._told = True
+            return
+        thread = threading.Thread(target=self._open, args=(state, vector), name="bge-hybrid open")
+        try:
+            thread.start()
+        except RuntimeError as error:  # the interpreter is ending, or there are too many
+            logger.warning("the dense view in %s is not opened: %s", self._folder, error)
+        else:
+            self._opening = thread
+
+    def _open(self, state: ViewState, vector: FloatArray) -> None:
         """Open the folder of a view, and take it into use if it is still the one that is wanted."""
         client = collection = None
         try:
-            check_files(self._folder / state.folder, state)
-            client = open_client(self._folder / state.folder)
-            collection = client.get_collection(COLLECTION, embedding_function=None)
+            folder = self._folder / state.folder
+            check_files(folder, state)
+            if not os.access(folder, os.W_OK):
+                raise StorageError(f"Chroma opens no folder that cannot be written to, such as {folder}")
+            client = open_client(folder)
+            with panics():
+                collection = client.get_collection(COLLECTION, embedding_function=None)
+            _ask(collection, vector, 1)  # it reads its files now
+            if read_state(self._folder, state.token) != state:  # first goes what names it, see `switch`, then itself
+                raise StorageError(f"{folder} is gone")
             failure = None
         except Exception as error:  # as in `search`
             failure = error
@@ -191,8 +192,9 @@ class DenseView:
             elif self._state is state and failure is not None:
                 self._drop_damaged(failure)
         if client is not None:
-            client.close()
-        self._opening = None  # last: who waits for it may delete the folder next
+            close_client(client)
+        with self._lock:
+            self._opening = None  # last: who waits for it may delete the folder next
 
     def _stamp(self) -> tuple[int, int]:
         """Return what changes when `dense.json` is replaced; zeros if there is none."""
@@ -203,63 +205,7 @@ class DenseView:
             return 0, 0
 
 
-def read_state(folder: Path, token: str | None) -> ViewState | None:
-    """Return what `dense.json` says if it is the truth's own; without it every vector is looked at."""
-    for name in (_NEXT, _POINTER):  # a kill between `save` and `switch` leaves the first
-        try:
-            state = ViewState(**json.loads((folder / name).read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
-            continue
-        if state.token == token and (folder / state.folder / _DATABASE).is_file():
-            return state
-    return None
-
-
-def copy_view(folder: Path, token: str | None, target: Path) -> None:
-    """Copy the view of one index folder, if there is one, to another."""
-    state = read_state(folder, token)
-    if state is not None:
-        copy_files(folder / state.folder, target / state.folder)
-        (target / _POINTER).write_text(json.dumps(asdict(state)), encoding="utf-8")
-
-
-def copy_files(source: Path, target: Path) -> None:
-    """Copy a folder of the view that may be open: its HNSW files never change, its database is asked for a copy."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(f"{_DATABASE}*"))
-    with closing(sqlite3.connect(source / _DATABASE)) as old, closing(sqlite3.connect(target / _DATABASE)) as new:
-        old.backup(new)
-
-
-def sweep(folder: Path, keep: str | None) -> None:
-    """Delete the folders that nothing points to."""
-    for path in folder.glob("dense-*"):
-        if path.name != keep:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def open_client(folder: Path) -> Any:
-    """Open a folder of the view, known to be whole or new."""
-    import chromadb
-    from chromadb.config import Settings
-
-    return chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
-
-
-def digests_of(folder: Path) -> dict[str, str]:
-    """Return a digest of every file of the HNSW index; searching never changes one of more than 1,000 rows.
-
-    (Until the first thousand Chroma has written nothing, and does when it is asked. So few are never asked of it here.)
-    """
-    digests = {}
-    for path in sorted(folder.glob("*/*")):
-        with path.open("rb") as file:
-            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-    return digests
-
-
-def check_files(folder: Path, state: ViewState) -> None:
-    """Raise StorageError unless the folder is whole; a torn HNSW file must never be opened."""
-    if not (folder / _DATABASE).is_file():
-        raise StorageError(f"{folder} is gone")
-    if digests_of(folder) != state.digests:
-        raise StorageError(f"files in {folder} are not as they were written")
+def _ask(collection: Any, vector: FloatArray, n: int) -> NDArray[np.int64]:
+    with panics():
+        found = collection.query(query_embeddings=vector[None, :], n_results=n, include=[])
+    return np.array(found["ids"][0], dtype=np.int64)

@@ -10,16 +10,17 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ...errors import HybridError
+from ...errors import HybridError, StorageError
 from .dense_build import build
-from .dense_view import ViewState
+from .dense_files import ViewState
 from .ledger import read_fingerprint
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,15 @@ class BackgroundFold:
         """Say that there is something to fold, or that the wait for quiet begins anew."""
         self._wake.set()
         if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=_work, args=(self._fold, self._wake, self._stop), name="bge-hybrid fold", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # the interpreter is ending, or there are too many; what was written is there
+                logger.warning("new passages are not folded into the dense view: %s", error)
+            else:
+                self._thread = thread
 
     def stop(self) -> None:
         """End the work, and wait until it has ended; what was not finished is begun anew another time."""
@@ -57,42 +63,39 @@ class BackgroundFold:
             self._thread.join()
 
 
-def build_apart(folder: Path, stop: threading.Event) -> ViewState | None:
+def build_apart(folder: Path, stop: threading.Event) -> tuple[ViewState, int] | None:
     """Build a view as `dense_build.build` does, in another process; None if there is nothing new, or at a stop.
 
     Raises:
         OSError: the process cannot be started.
-        HybridError: it failed.
+        StorageError: it failed.
     """
     command = [sys.executable, "-c", f"from {__name__} import main; main()", str(folder)]  # -m warns of a second import
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(  # noqa: S603  # our own module
-        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True, encoding="utf-8"
-    ) as child:
-        reader = threading.Thread(target=lambda: answer.extend(_read(child)), daemon=True)
-        answer: list[str] = []
-        reader.start()
-        while reader.is_alive() and not stop.is_set():
-            reader.join(0.1)
-        if stop.is_set():
-            child.kill()
-            reader.join()
-            return None
-    said, error = answer
+    # files, since a pipe has no end for as long as a process that was forked meanwhile has it too
+    with (
+        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603  # our own module
+            command, stdin=subprocess.PIPE, stdout=said, stderr=errors, env=environment
+        ) as child,
+    ):
+        while child.poll() is None:
+            if stop.wait(0.05):
+                child.kill()
+                return None
+        answer, error = (_content(file) for file in (said, errors))
     if child.returncode:
-        raise HybridError(error.strip()[-500:] or f"the process ended with {child.returncode}")
-    return ViewState(**json.loads(said)) if said.strip() else None
+        raise StorageError(error[-500:] or f"the process ended with {child.returncode}")
+    if not answer:
+        return None
+    state, added = json.loads(answer)
+    return ViewState(**state), int(added)
 
 
-def _read(child: subprocess.Popen[str]) -> list[str]:
-    """Return output and errors, with the input left open: its end is the child's."""
-    errors: list[str] = []
-    collector = threading.Thread(target=lambda: errors.append(child.stderr.read() if child.stderr else ""), daemon=True)
-    collector.start()
-    said = child.stdout.read() if child.stdout else ""
-    collector.join()
-    return [said, *errors]
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace").strip()
 
 
 def _let_go(stop: threading.Event, wake: threading.Event) -> None:
@@ -127,6 +130,6 @@ def main() -> None:
     folder = Path(sys.argv[1])
     fingerprint = read_fingerprint(folder)
     made = build(folder, fingerprint) if fingerprint else None
-    sys.stdout.write(json.dumps(asdict(made[0])) if made else "")
+    sys.stdout.write(json.dumps([asdict(made[0]), made[1]]) if made else "")
     sys.stdout.flush()
     os._exit(0)  # the other thread waits for input still

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.typing import NDArray
 
 from ...checks import encode_metadata
@@ -28,6 +28,7 @@ from .database import Database, connect
 from .migration import migrate
 from .schema import FILE, FORGET_VIEWS, FORMAT, SET, TABLES, pack_tokens, unpack_sparse
 from .vectors_file import VectorsFile, dtype_of, new_name
+from .writer_lock import WriterLock
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class Ledger:
     def __init__(self, folder: Path, fingerprint: Fingerprint, dtype: DenseType | None = None) -> None:
         self.folder = folder
         self._path = folder / FILE
-        self._lock = FileLock(folder / "writer.lock", thread_local=False)
+        self._lock = WriterLock(folder / "writer.lock", thread_local=False)
+        self._lock.process = os.getpid()
         self._fingerprint = fingerprint
         self._closed = False
         self._writer: Database | None = None
@@ -170,10 +172,10 @@ class Ledger:
         with self._db.errors():
             yield
 
-    def version(self) -> int:
-        """Return a number that changes when anything was committed."""
+    def version(self) -> tuple[int, int]:
+        """Return what changes when anything was committed."""
         with self._db.errors():
-            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+            return self._db.version()
 
     def state(self) -> State:
         """Return how far the truth has come."""
@@ -184,7 +186,7 @@ class Ledger:
 
     def info(self, key: str) -> str | None:
         """Return a note about the index, None if there is none of that name."""
-        with self._db.errors():
+        with self._db.reading():
             return _info(self._db).get(key)
 
     def check_model(self) -> None:
@@ -250,7 +252,7 @@ class Ledger:
 
     def count(self) -> int:
         """Return the number of passages."""
-        with self._db.errors():
+        with self._db.reading():
             return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def copy_to(self, folder: Path) -> State:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import IndexLockedError, StorageError
 from ...types import Fingerprint
-from .database import Database, sync_folder
+from .database import Database, connect, sync_folder
 from .schema import FILE, FORMAT, SET, TABLES, pack_tokens
 from .vectors_file import VectorsFile, new_name
 
@@ -51,6 +53,9 @@ def migrate(folder: Path, lock: FileLock) -> None:
 def _is_first_format(path: Path) -> bool:
     if not path.is_file() or not path.stat().st_size:
         return False
+    if path.with_name(f"{path.name}-journal").exists():  # a kill may have left it; it is rolled back by a look that may
+        with suppress(sqlite3.Error), closing(connect(path)) as made:  # write, and what is damaged is found below
+            made.execute("SELECT 1 FROM sqlite_master").fetchone()
     db = Database(path, None)
     try:
         with db.errors():

@@ -123,5 +123,6 @@ class SparseView:
         except FileNotFoundError:
             self._stretches = []
         except (OSError, ValueError, TypeError, KeyError) as error:
-            logger.warning("the sparse view in %s cannot be read and is built anew: %s", self._folder, error)
+            if path == self._list or not isinstance(error, json.JSONDecodeError):  # a kill leaves half of the other
+                logger.warning("the sparse view in %s cannot be read and is built anew: %s", self._folder, error)
             self._stretches = []

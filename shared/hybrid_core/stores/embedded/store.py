@@ -17,8 +17,10 @@ from ...filters import Filter
 from ...types import DenseType, Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
 from ..scoring import sparse_matrix, text_hash
 from .backup import copy_folder
+from .chroma_client import usable
 from .dense_build import build
-from .dense_view import DenseView, ViewState
+from .dense_files import ViewState
+from .dense_view import DenseView
 from .folding import BackgroundFold, build_apart
 from .ledger import Ledger, State
 from .metadata_view import MetadataView
@@ -64,7 +66,7 @@ class EmbeddedStore:
         self._writing = threading.RLock()  # taken before `_reading` where both are
         self._folding = threading.Lock()  # taken before both
         self._background = BackgroundFold(self._fold_in_background)
-        self._version = -1
+        self._version = (0, 0)
         self._view: str | None = None  # the dense view that the truth says is its own
         self._state = State()
         self._closed = False
@@ -162,15 +164,10 @@ class EmbeddedStore:
         with self._own(self._folding):
             with self._writing:
                 self._ledger.lock()
-            try:
-                made = build(self._folder, self._fingerprint, progress)
-                if made is not None:
-                    self._switch(made[0])
-            finally:
-                self._sweep()
+            added = self._fold(lambda: self._build(progress))
             with self._writing:
                 self._save_postings(least=1)
-            return made[1] if made else 0
+            return added
 
     def compact(self) -> int:
         """Give back the space of deleted and replaced passages; return how many there were.
@@ -293,14 +290,28 @@ class EmbeddedStore:
     def _fold_in_background(self, stop: threading.Event) -> None:
         """Fold in another process, unless another thread has just done so."""
         with self._own(self._folding):
-            if not self._fold_is_due():
-                return
-            try:
-                made = build_apart(self._folder, stop)
-                if made is not None:
-                    self._switch(made)
-            finally:
-                self._sweep()
+            if self._fold_is_due():
+                self._fold(lambda: build_apart(self._folder, stop))
+
+    def _build(self, progress: Callable[[int], object] | None) -> tuple[ViewState, int] | None:
+        if usable():
+            return build(self._folder, self._fingerprint, progress)
+        made = build_apart(self._folder, threading.Event())
+        if made is not None and progress:
+            progress(made[1])
+        return made
+
+    def _fold(self, make: Callable[[], tuple[ViewState, int] | None]) -> int:
+        """Take a view into use; return how many passages were added to it."""
+        self._sweep()
+        try:
+            made = make()
+            if made is None:
+                return 0
+            self._switch(made[0])
+            return made[1]
+        finally:
+            self._sweep()
 
     def _switch(self, made: ViewState) -> None:
         with self._writing:
