@@ -75,7 +75,9 @@ WHERE: list[dict[str, Any]] = [
 def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A collection of Chroma's with the metadata that follows."""
     settings = chromadb.Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(str(tmp_path_factory.mktemp("chroma")), settings)  # not the one in memory: shared
+    client = chromadb.PersistentClient(
+        str(tmp_path_factory.mktemp("chroma")), settings
+    )  # not the one in memory: shared
     collection = client.create_collection("what-chroma-means", embedding_function=None)
     ids, vectors = [f"{i:02d}" for i in range(len(METADATA))], [dense_of(str(i)).tolist() for i in range(len(METADATA))]
     collection.add(ids=ids, embeddings=vectors, metadatas=METADATA)
