@@ -86,7 +86,7 @@ def evaluate(
     with ExitStack() as stack:
         folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = stack.enter_context(HybridIndex.open(folder, encoder=encoder))
-        _fill(opened, dataset, folder)
+        fill_index(opened, dataset, folder)
         found = measure_systems(opened, dataset, chosen, k=k, folder=out, seed=seed, show_progress=show)
         report = None if out is None else write_report(found, out, index=opened, show_progress=show)
     if as_json:
@@ -106,17 +106,17 @@ def _read(data: Path, index: Path | None, synthetic: int | None, seed: int) -> E
     from ..evaluation import read_set, synthetic_set
     from ..evaluation.dataset_files import read_passages
 
-    held = _passages(data)
+    held = held_passages(data)
     if synthetic is not None:
         corpus = read_passages(data / "corpus.jsonl" if data.is_dir() else data) if held is None else held
         return synthetic_set(corpus, count=synthetic, seed=seed, name=f"{data.resolve().name} (synthetic questions)")
     if held is not None:
         raise InvalidInputError(f"{data} is an index, without questions; add --synthetic 100 to make some from it")
     own = (data / "corpus.jsonl").is_file()
-    return read_set(data, None if own or index is None else _passages(index))
+    return read_set(data, None if own or index is None else held_passages(index))
 
 
-def _passages(folder: Path) -> list[Passage] | None:
+def held_passages(folder: Path) -> list[Passage] | None:
     """Return what an index holds; None where there is no index."""
     from ..stores.embedded import EmbeddedStore
     from ..stores.embedded.ledger import read_fingerprint
@@ -133,7 +133,7 @@ def _passages(folder: Path) -> list[Passage] | None:
         store.close()
 
 
-def _fill(index: HybridIndex, dataset: EvaluationSet, folder: Path) -> None:
+def fill_index(index: HybridIndex, dataset: EvaluationSet, folder: Path) -> None:
     """Add to an index what it lacks of the corpus; one that holds anything else is not written to."""
     stored = dict(zip((p.id for p in dataset.corpus), index.get([p.id for p in dataset.corpus]), strict=True))
     missing = [passage for passage in dataset.corpus if stored[passage.id] is None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InvalidInputError, StorageError
-from .evaluate import _fill, _passages
+from .evaluate import fill_index, held_passages
 from .models import ModelOption, load_encoder, load_reranker
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def tune(
     with ExitStack() as stack:
         folder = index or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = stack.enter_context(HybridIndex.open(folder, encoder=encoder, reranker=load_reranker(rerank, encoder)))
-        _fill(opened, dataset, folder)
+        fill_index(opened, dataset, folder)
         show = sys.stderr.isatty()
         found = find_settings(opened, dataset, target=aim, max_ms=max_ms, k=k, seed=seed, show_progress=show)
     found.settings.to_json(out)
@@ -88,7 +88,7 @@ def _read(data: Path, index: Path | None) -> EvaluationSet:
     if read_fingerprint(data) is not None:
         raise InvalidInputError(f"{data} is an index; give questions with known answers, and the index as --index")
     own = (data / "corpus.jsonl").is_file()
-    return read_set(data, None if own or index is None else _passages(index))
+    return read_set(data, None if own or index is None else held_passages(index))
 
 
 def _figures(found: Tuning) -> Table:
