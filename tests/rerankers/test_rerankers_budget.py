@@ -12,8 +12,8 @@ import pytest
 from stage_helpers import Clock, WordCount
 
 from hybrid_core import CrossEncoderReranker, InvalidInputError
+from hybrid_core.costs import CostModel, sizes
 from hybrid_core.rerankers.budget import Budget, Slicer
-from hybrid_core.rerankers.costs import CostModel, sizes
 from hybrid_core.rerankers.stage import RerankStage
 
 QUERY = "retry"
@@ -50,7 +50,7 @@ def test_milliseconds_that_are_no_time_are_refused(milliseconds: object) -> None
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [
-        ({"min_candidates": 0}, "min_candidates=0"),
+        ({"min_candidates": -1}, "min_candidates=-1"),
         ({"min_candidates": -3}, "min_candidates=-3"),
         ({"max_candidates": 0}, "max_candidates=0"),
         ({"max_candidates": 2.5}, "max_candidates=2.5"),
@@ -167,11 +167,31 @@ def test_no_more_is_taken_when_the_next_would_not_end_in_time() -> None:
     assert slicer.next(0.011) == 1
 
 
-def test_a_slice_that_took_twice_as_long_halves_what_follows() -> None:
+@pytest.mark.parametrize(("took", "following"), [(0.18, 4), (0.09, 9), (0.045, 19)])
+def test_a_slice_that_took_half_or_twice_as_long_doubles_or_halves_what_follows(took: float, following: int) -> None:
+    """Nine texts were to take 90 ms; with 100 ms left and a margin of 1.04, 96 ms are worth as many again."""
     slicer = Slicer(learned(), np.full(40, 10.0), least=1)
     assert slicer.next(0.1) == 9
-    slicer.learn(9, 0.18)
-    assert slicer.next(0.1) == 5
+    slicer.learn(9, took)
+    assert slicer.next(0.1) == following
+
+
+def test_a_call_needs_a_narrow_margin_once_its_first_slice_has_told_what_its_texts_are_like() -> None:
+    """Texts of one call are alike, those of the next twice as slow: of 100 ms all but a few are used."""
+    costs = CostModel()
+    for number in range(40):
+        slower = 1 + number % 2
+        slicer = Slicer(costs, np.full(200, 10.0), least=1)
+        left = 1.0
+        while count := slicer.next(left):
+            slicer.learn(count, slower * 0.01 * count)
+            left -= slower * 0.01 * count
+        assert left >= 0 or number < 10
+    forecast = costs.forecast()
+    assert forecast is not None
+    assert forecast.margin > 1.3
+    assert forecast.again < 1.1
+    assert slicer.done in (48, 49, 50)  # fifty would fit
 
 
 def test_a_slice_is_at_most_four_times_what_was_ever_measured() -> None:
@@ -184,6 +204,33 @@ def test_a_slice_is_at_most_four_times_what_was_ever_measured() -> None:
 
 def test_a_text_beyond_reach_is_tried_alone() -> None:
     assert Slicer(learned(), np.array([5_000.0, 10.0]), least=1).next(1e9) == 1
+
+
+def test_with_no_least_nothing_is_scored_where_nothing_fits() -> None:
+    slicer = Slicer(learned(), np.full(3, 10.0), least=0)
+    assert slicer.next(0.01) == 0
+    assert slicer.next(0.011) == 1
+
+
+def test_with_no_least_one_is_scored_as_long_as_nothing_is_known() -> None:
+    assert Slicer(CostModel(), np.full(3, 10.0), least=0).next(1e-9) == 1
+
+
+def test_no_candidates_are_no_slice() -> None:
+    assert Slicer(CostModel(), np.empty(0), least=0).next(1.0) == 0
+
+
+def test_after_many_calls_that_could_score_nothing_one_finds_out_whether_the_machine_got_faster() -> None:
+    """A text took 100 ms and now takes 1 ms, so that 20 ms are enough."""
+    costs = CostModel()
+    for _ in range(40):
+        costs.learn(10.0, 0.1)
+    asked = []
+    for _ in range(40):
+        slicer = Slicer(costs, np.full(3, 10.0), least=0)
+        asked.append(slicer.next(0.02))
+        slicer.learn(asked[-1], 0.001 * asked[-1]) if asked[-1] else None
+    assert asked == [0] * 31 + [1] + [3] * 8
 
 
 def test_all_candidates_scored_is_the_end() -> None:
@@ -230,6 +277,14 @@ def test_the_least_is_scored_whatever_the_budget_and_nothing_beyond_it() -> None
     stage = stage_of()
     for _ in range(3):
         assert call(stage, 0.001, min_candidates=4)[0] == 4
+
+
+def test_without_a_least_a_budget_that_is_worth_nothing_keeps_the_order() -> None:
+    stage = stage_of()
+    assert call(stage, 0.001, min_candidates=0)[0] == 1  # nothing is known yet
+    ranked = stage.rank(QUERY, TEXTS, budget=Budget(0.001, min_candidates=0))
+    assert [item.position for item in ranked] == list(range(len(TEXTS)))
+    assert not any(item.scored for item in ranked)
 
 
 def test_the_most_is_never_exceeded() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..encoders.runtimes.base import Precision
+from ..encoders.runtimes.crew import Crew
 from ..encoders.runtimes.devices import pick_device, pick_precision
 from ..encoders.runtimes.weights import read_weights
 from ..errors import InvalidInputError, ModelLoadError, require
@@ -43,6 +44,7 @@ class LibraryScorer:
         except Exception as error:  # transformers, safetensors and torch each raise their own
             raise ModelLoadError(f"reranker {name!r} cannot be loaded: {error}") from error
         _check_head(model.model, folder, name)
+        self._crew = Crew(self.device)
         self._model, self._pad = model, model.tokenizer.pad_token_id or 0
         self._typed = "token_type_ids" in model.tokenizer.model_input_names
 
@@ -53,7 +55,7 @@ class LibraryScorer:
         if self._typed and types is not None:
             features["token_type_ids"] = _padded(types, 0)
         self._model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._crew.at_work(features["input_ids"].size):
             moved = {key: torch.from_numpy(array).to(self.device) for key, array in features.items()}
             logits: FloatArray = self._model(moved)["scores"].float().reshape(-1).cpu().numpy()
         return logits

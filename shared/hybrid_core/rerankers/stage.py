@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checks import check_count, check_text, check_texts
+from ..costs import CostModel, sizes
 from ..errors import EmbeddingError, InvalidInputError
 from ..types import FloatArray, StageScore
 from .base import InstructedReranker, Reranker, Span, Windowed, WindowedReranker
 from .budget import Budget, Slicer
 from .cascade import Cascade, Step
-from .costs import CostModel, sizes
 
 LAST = "reranked"  # the stage name of the last reranker; those before it are "reranked_1", "reranked_2"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ModelLoadError, require
+from .crew import Crew
 from .linear import Linear, int8, plain
 from .packing import Group, Pack
 
@@ -45,6 +46,7 @@ class Transformer:
         self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
         self.hidden, self._heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         self.pad_id = int(config.get("pad_token_id", 1)) if config["model_type"] in ROBERTA else None
+        self._crew = Crew(device)
         self._epsilon = float(config.get("layer_norm_eps", 1e-12))
         self._activation = _ACTIVATIONS[config.get("hidden_act", "gelu")]
         self._weights = _Weights(state, name, device, self.dtype, quantised=precision == "int8")
@@ -72,6 +74,10 @@ class Transformer:
 
         The caller holds `torch.inference_mode`.
         """
+        with self._crew.at_work(len(pack.ids)):
+            return self._run(pack, first_only)
+
+    def _run(self, pack: Pack, first_only: bool) -> Any:
         torch, functional = self._torch, self._torch.nn.functional
         ids, places, types = (torch.from_numpy(a).to(self.device) for a in (pack.ids, pack.positions, pack.types))
         states = functional.embedding(ids, self._words)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...costs import CostModel, sizes
 from ...fusion import ReciprocalRank
 from ...pipeline import HybridIndex
 from ...rerankers.base import Reranker
-from ...rerankers.costs import CostModel, sizes
 from ...settings import Settings
 from ...types import Scored
 from ..results import Latency

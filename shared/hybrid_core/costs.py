@@ -18,6 +18,7 @@ _QUANTILE = 0.95  # of measured over predicted seconds: the margin that is kept
 _NARROWEST, _WIDEST = 1.03, 3.0  # of the margin; one stalled call must not stop all reranking for long
 REACH = 4.0  # how far beyond the largest measurement a prediction is trusted
 _FEW = 0.45  # margin added for the first measurement, half as much for two, and so on
+_STALE = 32  # calls in a row that could score nothing in time, after which one finds out whether that is still so
 _FLAT = 0.02  # how strongly the fixed cost is held at 0 where the measurements cannot tell it from the rest
 
 
@@ -38,12 +39,14 @@ class Forecast:
         fixed: seconds of any slice.
         rate: seconds a byte.
         margin: by how much a slice may exceed that; nineteen of twenty do not.
+        again: by how much a slice may exceed what the slices before it in its call let expect.
         reach: the largest size that the forecast holds for.
     """
 
     fixed: float
     rate: float
     margin: float
+    again: float
     reach: float
 
     def seconds(self, size: Size) -> Size:
@@ -63,29 +66,59 @@ class CostModel:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._measured: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
+        self._drifts: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         self._first = True
+        self._unused = 0
 
-    def learn(self, size: float, seconds: float) -> None:
-        """Take in a slice that was scored."""
+    def learn(self, size: float, seconds: float, *, drift: float | None = None) -> None:
+        """Take in a slice that was scored.
+
+        Args:
+            size: of it.
+            seconds: that it took.
+            drift: these over what the slices before it in its call let expect; None where there were none.
+        """
         with self._lock:
+            if drift is not None:
+                self._drifts.append((drift, seconds))
+            self._unused = 0
             if self._first and self._measured:
                 self._measured.clear()
                 self._first = False
             self._measured.append((size, max(seconds, 1e-6)))
 
+    def doubt(self) -> bool:
+        """Say that the forecast allowed nothing, and return whether to find out anew, forgetting what was measured."""
+        with self._lock:
+            self._unused += 1
+            self._first = self._first or self._unused == _STALE
+            return self._unused >= _STALE
+
     def forecast(self) -> Forecast | None:
         """Return what is known now; None where nothing was measured yet."""
         with self._lock:
-            measured = np.array(self._measured)
+            measured, drifts = np.array(self._measured), np.array(self._drifts)
         if not len(measured):
             return None
         size, seconds = measured.T
-        weight = 0.5 ** (np.arange(len(measured))[::-1] / _HALF_LIFE)
+        weight = _fading(len(measured))
         fixed, rate = _fit(size, seconds, weight)
         expected = fixed + rate * size
-        margin = _quantile(seconds / expected, weight * expected)
-        margin = min(_WIDEST, max(margin, _NARROWEST + _FEW / len(measured)))
-        return Forecast(fixed, rate, margin, REACH * float(size.max()))
+        margin = again = _margin(seconds / expected, weight * expected)
+        if len(drifts):
+            again = _margin(drifts[:, 0], _fading(len(drifts)) * drifts[:, 1])
+        return Forecast(fixed, rate, margin, again, REACH * float(size.max()))
+
+
+def _fading(count: int) -> NDArray[np.float64]:
+    """Return the weights of measurements, the latest last."""
+    weights: NDArray[np.float64] = 0.5 ** (np.arange(count)[::-1] / _HALF_LIFE)
+    return weights
+
+
+def _margin(ratios: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Return the quantile of ratios that is kept as a margin, wider as long as there are few."""
+    return min(_WIDEST, max(_quantile(ratios, weight), _NARROWEST + _FEW / len(ratios)))
 
 
 def _fit(size: NDArray[np.float64], seconds: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
