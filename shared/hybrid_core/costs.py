@@ -67,7 +67,7 @@ class CostModel:
         self._lock = threading.Lock()
         self._measured: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         self._drifts: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
-        self._first = True
+        self._first = True  # what was measured is to be forgotten at the next measurement
         self._unused = 0
 
     def learn(self, size: float, seconds: float, *, drift: float | None = None) -> None:
@@ -88,11 +88,11 @@ class CostModel:
             self._measured.append((size, max(seconds, 1e-6)))
 
     def doubt(self) -> bool:
-        """Say that the forecast allowed nothing, and return whether to find out anew, forgetting what was measured."""
+        """Say that the forecast allows nothing, and return whether to find out anew, forgetting what was measured."""
         with self._lock:
             self._unused += 1
-            self._first = self._first or self._unused == _STALE
-            return self._unused >= _STALE
+            self._first = self._first or self._unused >= _STALE
+            return self._first
 
     def forecast(self) -> Forecast | None:
         """Return what is known now; None where nothing was measured yet."""

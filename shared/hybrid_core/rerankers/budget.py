@@ -20,8 +20,8 @@ class Budget:
     Attributes:
         milliseconds: > 0, from the call to its result, tokenising included.
         min_candidates: scored however long they take, so that these alone may break the budget; >= 0. With 0 a budget
-            that is worth no candidate leaves the order as it was, but for the calls that measure: the first, and one
-            in 32 of those that could score nothing.
+            that is worth no candidate leaves the order as it was, but for the calls that measure: the first two, and
+            one in 32 of those that could score nothing.
         max_candidates: the most that are scored, however fast; at least min_candidates.
 
     Raises:
