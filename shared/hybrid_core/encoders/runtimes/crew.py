@@ -12,9 +12,9 @@ from ...errors import require
 
 _SLOW = 1.3  # times what was to be expected, on average: from there on half the threads are tried
 _LATEST, _MOST = 0.1, 4.0  # weight of the latest pass in that average, and what one may count; one stall is no crowd
-_HALF, _ALL = 2.0, 0.9  # what trials must stay below, of the seconds to expect with all threads, with half of them
-_TRIALS = 2  # passes in a row that must do better; one alone may have met a pause of the others
-_PATIENCE, _LONGEST = 2.0, 60.0  # seconds of passes until the next trial: at first, and after many in vain
+_TRIALS = 3  # passes in a row that must do better; one or two may have met a pause of the others
+_FASTER = 0.9  # of the seconds with half the threads: what all must stay below, or there is nothing in it
+_WAIT_ALL, _WAIT_HALF, _LONGEST = 0.25, 2.0, 20.0  # seconds of passes until the next trial; twice as many after each
 
 
 class Crew:
@@ -41,7 +41,7 @@ class Crew:
         self._pace = CostModel()  # of passes with as many threads as are taken now
         self._slow = 1.0  # seconds over what was to be expected
         self._better = 0  # trials in a row that were
-        self._wait, self._patience = 0.0, _PATIENCE
+        self._wait, self._patience = 0.0, _WAIT_ALL
 
     @contextmanager
     def at_work(self, tokens: int) -> Iterator[None]:
@@ -70,13 +70,11 @@ class Crew:
         if halved == self._halved:
             self._slow += _LATEST * (min(seconds / expected, _MOST) - self._slow)
             self._pace.learn(tokens, seconds)
-        elif seconds >= expected * (_HALF if halved else _ALL):
+        elif seconds >= expected * (_FASTER if self._halved else self._slow):
             self._better, self._wait = 0, self._patience
             self._patience = min(2 * self._patience, _LONGEST)
         elif self._better < _TRIALS - 1:
             self._better += 1
         else:
-            if self._wait < -self._patience:  # all threads did well for long: what came before is no guide any more
-                self._patience = _PATIENCE
             self._halved, self._pace, self._slow, self._better = halved, CostModel(), 1.0, 0
-            self._wait = self._patience if halved else 0.0
+            self._wait, self._patience = (_WAIT_HALF, _WAIT_HALF) if halved else (0.0, _WAIT_ALL)
