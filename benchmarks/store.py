@@ -26,7 +26,7 @@ from .vectors import Collection
 _ROOT = Path(__file__).resolve().parent.parent
 _SYSTEMS = ("ours", "chroma", "qdrant", "milvus")
 _MOST = {"qdrant": 20_000, "milvus": 10_000}  # passages: what they are meant for
-_AGREE = 10_000
+_AGREE = 2_000
 _AGREEING = {"ours": "EmbeddedStore", "chroma": "Chroma (dense side)", "qdrant": "QdrantStore", "milvus": "MilvusStore"}
 _FOLD_UNASKED = 200_000
 _PACKAGES = ("numpy", "chromadb", "qdrant-client", "pymilvus", "milvus-lite")

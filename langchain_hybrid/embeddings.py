@@ -11,6 +11,7 @@ from hybrid_core.encoders.functions import FunctionEncoder
 from hybrid_core.encoders.sparse_sides.base import SparseSide
 from hybrid_core.encoders.sparse_sides.bm25 import Bm25
 from hybrid_core.errors import InvalidInputError
+from hybrid_core.searching import check_part
 
 
 class BgeM3Embeddings(Embeddings):
@@ -26,6 +27,7 @@ class BgeM3Embeddings(Embeddings):
     """
 
     def __init__(self, encoder: Encoder) -> None:
+        check_part(encoder, Encoder, "encoder")
         self.encoder = encoder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

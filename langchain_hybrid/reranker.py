@@ -59,8 +59,7 @@ class BgeReranker(BaseDocumentCompressor):
         """Return the best top_n documents, best first."""
         self._stage = stage_of(self.reranker, self._stage)
         given = [(document.page_content, document.metadata) for document in documents]
-        options = {name: getattr(self, name) for name in RERANK_OPTIONS}
-        ranked = rank_given(self._stage, query, given, **options)
+        ranked = rank_given(self._stage, query, given, **{name: getattr(self, name) for name in RERANK_OPTIONS})
         return [_scored(documents[item.position], item) for item in ranked]
 
     async def acompress_documents(

@@ -78,6 +78,7 @@ class HybridRetriever(BaseRetriever):
         path: str | Path | None = None,
         reranker: Reranker | None = None,
         fusion: Fusion | None = None,
+        show_progress: bool = False,
         **settings: Any,
     ) -> HybridRetriever:
         """Index documents and return a retriever over them.
@@ -88,11 +89,12 @@ class HybridRetriever(BaseRetriever):
             path: the index folder; None keeps everything in memory.
             reranker: scores the candidates again; None leaves the fused order.
             fusion: how dense and sparse are joined; None is reciprocal rank fusion.
+            show_progress: draw a progress bar over the documents.
             **settings: the attributes of the class.
         """
         index = HybridIndex.open(path, encoder=encoder, reranker=reranker, fusion=fusion)
         retriever = cls(index=index, **settings)
-        retriever.add_documents(documents)
+        retriever.add_documents(documents, show_progress=show_progress)
         return retriever
 
     @classmethod
@@ -106,26 +108,26 @@ class HybridRetriever(BaseRetriever):
         path: str | Path | None = None,
         reranker: Reranker | None = None,
         fusion: Fusion | None = None,
+        show_progress: bool = False,
         **settings: Any,
     ) -> HybridRetriever:
         """Index texts and return a retriever over them; arguments as in `from_documents` and HybridIndex.add."""
         index = HybridIndex.open(path, encoder=encoder, reranker=reranker, fusion=fusion)
         retriever = cls(index=index, **settings)
-        index.add(texts, ids=ids, metadatas=metadatas)
+        index.add(texts, ids=ids, metadatas=metadatas, show_progress=show_progress)
         return retriever
 
-    def add_documents(self, documents: Iterable[Document]) -> list[str]:
+    def add_documents(self, documents: Iterable[Document], *, show_progress: bool = False) -> list[str]:
         """Store documents, replacing those with the same id; return their ids."""
-        return self.index.upsert(
-            [
-                make_passage(document.page_content, document.id, document.metadata, f"document {i}")
-                for i, document in enumerate(documents)
-            ]
-        )
+        passages = [
+            make_passage(document.page_content, document.id, document.metadata, f"document {i}")
+            for i, document in enumerate(documents)
+        ]
+        return self.index.upsert(passages, show_progress=show_progress)
 
-    async def aadd_documents(self, documents: Iterable[Document]) -> list[str]:
+    async def aadd_documents(self, documents: Iterable[Document], *, show_progress: bool = False) -> list[str]:
         """As `add_documents`, in a thread; a task that is cancelled learns of it once that has ended."""
-        return await finish(self.add_documents, documents)
+        return await finish(self.add_documents, documents, show_progress=show_progress)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

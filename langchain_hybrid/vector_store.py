@@ -15,6 +15,7 @@ from hybrid_core.cancellation import finish
 from hybrid_core.encoders.base import Encoder
 from hybrid_core.encoders.sparse_sides.base import SparseSide
 from hybrid_core.pipeline import HybridIndex
+from hybrid_core.searching import check_part
 from hybrid_core.selection import diversified, relevances
 from hybrid_core.types import Mode, Passage, public_metadata
 
@@ -43,6 +44,7 @@ class HybridVectorStore(VectorStore):
     """
 
     def __init__(self, index: HybridIndex, *, embedding: Embeddings | None = None) -> None:
+        check_part(index, HybridIndex, "index")
         self.index = index
         self._embedding = BgeM3Embeddings(index.encoder) if embedding is None else embedding
 
@@ -61,6 +63,7 @@ class HybridVectorStore(VectorStore):
         ids: list[str] | None = None,
         path: str | Path | None = None,
         sparse: SparseSide | None = None,
+        show_progress: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Open an index, add texts, and return the store.
@@ -72,11 +75,12 @@ class HybridVectorStore(VectorStore):
             ids: one a text; None derives each from text and metadata.
             path: the index folder; None keeps everything in memory.
             sparse: the sparse side beside other Embeddings; None is BM25.
+            show_progress: draw a progress bar over the texts.
             **kwargs: of HybridIndex.open, such as `reranker`.
         """
         index = HybridIndex.open(path, encoder=to_encoder(embedding, sparse), **kwargs)
         store = cls(index, embedding=embedding if isinstance(embedding, Embeddings) else None)
-        store.add_texts(texts, metadatas, ids=ids)
+        store.add_texts(texts, metadatas, ids=ids, show_progress=show_progress)
         return store
 
     @classmethod
@@ -91,12 +95,13 @@ class HybridVectorStore(VectorStore):
         *,
         ids: list[str] | None = None,
         batch_size: int | None = None,
+        show_progress: bool = False,
     ) -> list[str]:
         """Store texts, replacing those with the same id; return their ids, an id of None derived from the content.
 
         `batch_size`, which `index()` sends, has no effect: the encoder makes batches by tokens.
         """
-        return self.index.add(texts, ids=ids, metadatas=metadatas)
+        return self.index.add(texts, ids=ids, metadatas=metadatas, show_progress=show_progress)
 
     async def aadd_texts(self, texts: Iterable[str], *args: Any, **kwargs: Any) -> list[str]:
         """As `add_texts`, in a thread; a task that is cancelled learns of it once that has ended."""

@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import Field
 
 from hybrid_core.encoders.base import Encoder
 from hybrid_core.encoders.written import named_after, with_encoder
+from hybrid_core.searching import check_part
 
 
 class BgeM3Embedding(BaseEmbedding):
@@ -17,8 +18,8 @@ class BgeM3Embedding(BaseEmbedding):
 
     Args:
         encoder: a loaded encoder; share one between all classes that use the model.
-        embed_batch_size: texts handed over at once, up to 2,048; the encoder makes batches of its own by tokens, so
-            the default, the most LlamaIndex allows, is the fastest.
+        embed_batch_size: texts handed over at once, up to 2,048, and a step of LlamaIndex's progress bar; the encoder
+            makes batches of its own by tokens, so the default, the most LlamaIndex allows, is the fastest.
         **settings: the other fields of BaseEmbedding, such as callback_manager.
 
     Example:
@@ -28,11 +29,11 @@ class BgeM3Embedding(BaseEmbedding):
     """
 
     fingerprint: dict[str, Any] = Field(default_factory=dict, description="What decides which vector a text gets.")
-    _encoder: Encoder = PrivateAttr()
+    encoder: Encoder = Field(exclude=True)
 
     def __init__(self, encoder: Encoder, *, embed_batch_size: int = 2048, **settings: Any) -> None:
-        super().__init__(**named_after(encoder), embed_batch_size=embed_batch_size, **settings)
-        self._encoder = encoder
+        check_part(encoder, Encoder, "encoder")
+        super().__init__(**{"encoder": encoder, **named_after(encoder)}, embed_batch_size=embed_batch_size, **settings)
 
     @classmethod
     def class_name(cls) -> str:
@@ -42,20 +43,18 @@ class BgeM3Embedding(BaseEmbedding):
     @classmethod
     def from_dict(cls, data: dict[str, Any], *, encoder: Encoder | None = None, **kwargs: Any) -> BgeM3Embedding:
         """Read what `to_dict` wrote; the encoder must be given, and ModelMismatchError tells if it is another."""
-        data = {key: value for key, value in data.items() if key != "class_name"}
-        return cls(**with_encoder({**data, **kwargs}, encoder))
+        return cls(**with_encoder({**{key: data[key] for key in data if key != "class_name"}, **kwargs}, encoder))
 
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder given."""
-        return self._encoder
+    def __getstate__(self) -> dict[str, Any]:  # IngestionPipeline.run(num_workers=2) would wait for ever
+        raise TypeError("a loaded encoder is sent to no other process; leave num_workers out, or see WorkerPool")
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = self._encoder.encode_queries([query]).dense[0].tolist()
+        vector: list[float] = self.encoder.encode_queries([query]).dense[0].tolist()
         return vector
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._get_query_embedding, query)  # LlamaIndex leaves the loop little time
+        await asyncio.sleep(0)  # what LlamaIndex does for fifty tasks at once is over before threads vie with the loop
+        return await asyncio.to_thread(self._get_query_embedding, query)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
@@ -64,7 +63,7 @@ class BgeM3Embedding(BaseEmbedding):
         return (await self._aget_text_embeddings([text]))[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self._encoder.encode_documents(texts).dense.tolist()
+        vectors: list[list[float]] = self.encoder.encode_documents(texts).dense.tolist()
         return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:

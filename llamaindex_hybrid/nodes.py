@@ -11,11 +11,11 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from hybrid_core.checks import make_passage
 from hybrid_core.errors import MetadataError
-from hybrid_core.types import BEST_WINDOW, PRIVATE_PREFIX, Hit, Metadata, Passage, public_metadata
+from hybrid_core.reasons import REASONS
+from hybrid_core.types import PRIVATE_PREFIX, Hit, Metadata, Passage, public_metadata
 
 DOCUMENT = PRIVATE_PREFIX + "document"  # the id of the document that a node was split from; its own where it is whole
 _NODE = PRIVATE_PREFIX + "node"  # what a node holds beside text and metadata: relationships, templates, offsets
-_REASONS = ("relevance_score", "stage_scores", BEST_WINDOW)
 
 
 class _Metadata(dict[str, Any]):
@@ -26,7 +26,7 @@ class _Metadata(dict[str, Any]):
     """
 
     def __repr__(self) -> str:
-        return repr({key: value for key, value in self.items() if key not in _REASONS})
+        return repr({key: value for key, value in self.items() if key not in REASONS})
 
 
 def to_passage(node: BaseNode) -> Passage:
@@ -59,6 +59,6 @@ def to_node(hit: Hit) -> NodeWithScore:
     """Return a hit as a new node; the reasons in its metadata are kept out of its hash, prompts and embeddings."""
     node = from_passage(hit.passage, hit.annotated_metadata())
     for keys in (node.excluded_llm_metadata_keys, node.excluded_embed_metadata_keys):
-        keys += [key for key in _REASONS if key in node.metadata and key not in keys]
+        keys += [key for key in REASONS if key in node.metadata and key not in keys]
     node = node.model_copy(update={"metadata": _Metadata(node.metadata)})  # not validated, which would make it a dict
     return NodeWithScore(node=node, score=hit.score)

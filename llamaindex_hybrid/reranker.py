@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llama_index.core import instrumentation
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -46,6 +46,8 @@ class BgeReranker(BaseNodePostprocessor):
         'Workers pull tasks.'
     """
 
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
     reranker: Reranker = Field(exclude=True)
     top_n: int = 5
     budget: Budget | None = None
@@ -76,8 +78,7 @@ class BgeReranker(BaseNodePostprocessor):
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             self._stage = stage_of(self.reranker, self._stage)
             given = [(item.node.get_content(metadata_mode=MetadataMode.NONE), item.node.metadata) for item in nodes]
-            options = {name: getattr(self, name) for name in RERANK_OPTIONS}
-            ranked = rank_given(self._stage, query, given, **options)
+            ranked = rank_given(self._stage, query, given, **{name: getattr(self, name) for name in RERANK_OPTIONS})
             best = [_scored(nodes[item.position], item) for item in ranked]
             event.on_end(payload={EventPayload.NODES: best})
         dispatcher.event(ReRankEndEvent(nodes=best))

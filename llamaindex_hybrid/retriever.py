@@ -21,7 +21,7 @@ from hybrid_core.fusion import Fusion
 from hybrid_core.pipeline import HybridIndex
 from hybrid_core.rerankers.base import Reranker
 from hybrid_core.rerankers.budget import Budget
-from hybrid_core.searching import SEARCH_OPTIONS
+from hybrid_core.searching import SEARCH_OPTIONS, check_part
 from hybrid_core.types import Mode
 
 from .filters import to_filter
@@ -65,6 +65,7 @@ class HybridRetriever(BaseRetriever):
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager=callback_manager)
+        check_part(index, HybridIndex, "index")
         self.index = index
         self.k, self.candidates, self.filter, self.mode = k, candidates, filter, mode
         self.rerank, self.fusion, self.budget = rerank, fusion, budget
@@ -79,15 +80,17 @@ class HybridRetriever(BaseRetriever):
         path: str | Path | None = None,
         reranker: Reranker | None = None,
         fusion: Fusion | None = None,
+        show_progress: bool = False,
         transformations: Sequence[TransformComponent] | None = None,
         **settings: Any,
     ) -> HybridRetriever:
         """Split documents into nodes, index them, and return a retriever over them.
 
         `transformations` makes nodes of documents; None splits by sentences, as LlamaIndex does by default. `settings`
-        are the other arguments of the class, and the rest are those of `HybridIndex.open`.
+        are the other arguments of the class, and the rest are those of `HybridIndex.open` and `HybridIndex.add`.
         """
-        nodes = run_transformations(documents, transformations or [SentenceSplitter()])
+        nodes = run_transformations(documents, transformations or [SentenceSplitter()], show_progress=show_progress)
+        settings["show_progress"] = show_progress
         return cls.from_nodes(nodes, encoder=encoder, path=path, reranker=reranker, fusion=fusion, **settings)
 
     @classmethod
@@ -99,28 +102,29 @@ class HybridRetriever(BaseRetriever):
         path: str | Path | None = None,
         reranker: Reranker | None = None,
         fusion: Fusion | None = None,
+        show_progress: bool = False,
         **settings: Any,
     ) -> HybridRetriever:
         """Index nodes and return a retriever over them; arguments as in `from_documents`."""
         index = HybridIndex.open(path, encoder=encoder, reranker=reranker, fusion=fusion)
         retriever = cls(index, **settings)
-        retriever.add_nodes(nodes)
+        retriever.add_nodes(nodes, show_progress=show_progress)
         return retriever
 
-    def add_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
+    def add_nodes(self, nodes: Iterable[BaseNode], *, show_progress: bool = False) -> list[str]:
         """Store nodes, of which the text alone is embedded, replacing those with the same id; return their ids."""
-        return self.index.upsert([to_passage(node) for node in nodes])
+        return self.index.upsert([to_passage(node) for node in nodes], show_progress=show_progress)
 
-    async def aadd_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
+    async def aadd_nodes(self, nodes: Iterable[BaseNode], *, show_progress: bool = False) -> list[str]:
         """As `add_nodes`, in a thread; a task that is cancelled learns of it once that has ended."""
-        return await finish(self.add_nodes, nodes)
+        return await finish(self.add_nodes, nodes, show_progress=show_progress)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         settings = {name: getattr(self, name) for name in SEARCH_OPTIONS}
         if isinstance(self.filter, (MetadataFilters, MetadataFilter)):
             settings["filter"] = to_filter(self.filter)
-        hits = self.index.search(query_bundle.query_str, **settings)
-        return [to_node(hit) for hit in hits]
+        return [to_node(hit) for hit in self.index.search(query_bundle.query_str, **settings)]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        await asyncio.sleep(0)  # as in BgeM3Embedding
         return await asyncio.to_thread(self._retrieve, query_bundle)

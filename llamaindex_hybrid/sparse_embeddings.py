@@ -12,6 +12,7 @@ from hybrid_core.encoders.base import Encoder
 from hybrid_core.encoders.sparse_weights import SparseWeights, Weights
 from hybrid_core.encoders.written import named_after, with_encoder
 from hybrid_core.errors import MissingDependencyError
+from hybrid_core.searching import check_part
 
 Columns: TypeAlias = tuple[list[list[int]], list[list[float]]]  # ids and weights of each text
 
@@ -24,8 +25,7 @@ class BgeM3SparseEmbedding(BaseSparseEmbedding):
 
     Args:
         encoder: a loaded encoder; its sparse weights must not need inverse document frequencies.
-        embed_batch_size: as in `BgeM3Embedding`.
-        **settings: the other fields of BaseSparseEmbedding.
+        embed_batch_size, settings: as in `BgeM3Embedding`, with the fields of BaseSparseEmbedding.
 
     Example:
         >>> sparse = BgeM3SparseEmbedding(OnePass(BgeM3Encoder.tiny()))
@@ -37,6 +37,7 @@ class BgeM3SparseEmbedding(BaseSparseEmbedding):
     _weights: SparseWeights = PrivateAttr()
 
     def __init__(self, encoder: Encoder, *, embed_batch_size: int = 2048, **settings: Any) -> None:
+        check_part(encoder, Encoder, "encoder")
         super().__init__(**named_after(encoder), embed_batch_size=embed_batch_size, **settings)
         self._weights = SparseWeights(encoder)
 
@@ -72,8 +73,8 @@ class BgeM3SparseEmbedding(BaseSparseEmbedding):
             milvus = importlib.import_module("llama_index.vector_stores.milvus.utils")
         except ModuleNotFoundError as error:
             raise MissingDependencyError(f"{error}. Run: pip install llama-index-vector-stores-milvus") from error
-        cls = type("BgeM3SparseFunction", (SparseWeights, milvus.BaseSparseEmbeddingFunction), {})
-        return cls(self._weights.encoder)
+        bases = (SparseWeights, milvus.BaseSparseEmbeddingFunction)
+        return type("BgeM3SparseFunction", bases, {})(self._weights.encoder)
 
     def _get_query_embedding(self, query: str) -> Weights:
         return self._weights.encode_queries([query])[0]

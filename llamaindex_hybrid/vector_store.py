@@ -98,8 +98,7 @@ class HybridVectorStore(BasePydanticVectorStore):
         nodes = list(nodes)
         passages = [to_passage(node) for node in nodes]
         texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
-        encoding = self._encoder.encode_documents(texts)
-        encoding = with_dense(self._encoder, encoding, [node.embedding for node in nodes])
+        encoding = with_dense(self._encoder, self._encoder.encode_documents(texts), [node.embedding for node in nodes])
         return self.index.upsert(passages, encoding=encoding)
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
@@ -108,11 +107,8 @@ class HybridVectorStore(BasePydanticVectorStore):
 
     def get_nodes(self, node_ids: Ids = None, filters: Filters = None) -> list[BaseNode]:
         """Return the nodes that are there, all of them if neither ids nor filters are given."""
-        return [
-            from_passage(found)
-            for found in self.index.get(ids_among(self.index, node_ids, to_filter(filters)))
-            if found
-        ]
+        found = self.index.get(ids_among(self.index, node_ids, to_filter(filters)))
+        return [from_passage(passage) for passage in found if passage]
 
     async def aget_nodes(self, node_ids: Ids = None, filters: Filters = None) -> list[BaseNode]:
         """As `get_nodes`, in a thread."""
@@ -181,4 +177,5 @@ class HybridVectorStore(BasePydanticVectorStore):
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """As `query`, in a thread."""
+        await asyncio.sleep(0)  # as in BgeM3Embedding
         return await asyncio.to_thread(self.query, query, **kwargs)

@@ -32,6 +32,8 @@ def check_texts(texts: Sequence[object], what: str = "text") -> list[str]:
     """Check a sequence of texts; the error names the position."""
     if isinstance(texts, (str, bytes)):
         raise InvalidInputError(f"a list of texts is needed, got one {type(texts).__name__}: wrap it in a list")
+    if not isinstance(texts, Iterable):
+        raise InvalidInputError(f"a list of texts is needed, got {texts!r:.80}")
     return [check_text(text, f"{what} {i}") for i, text in enumerate(texts)]
 
 

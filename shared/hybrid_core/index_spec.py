@@ -16,8 +16,7 @@ from .fusion import Fusion
 from .pipeline import HybridIndex
 from .rerankers.base import Reranker
 from .rerankers.budget import Budget
-from .rerankers.cross_encoder import CrossEncoderReranker
-from .rerankers.late_interaction import LateInteractionReranker
+from .rerankers.named import named_reranker
 from .settings import Settings, fusion_dict, read_fusion
 
 
@@ -28,8 +27,8 @@ class IndexSpec:
     Attributes:
         path: the folder.
         encoder: the arguments of a BgeM3Encoder.
-        reranker: a cross-encoder by hub name or folder, "tiny" for the small one in the package, "late" for the
-            encoder's own multi-vectors; None for none.
+        reranker: by its name, as `named_reranker` reads it: a hub name or folder, "tiny", "late", "cohere:MODEL" and so
+            on; None for none.
         settings: how the index is searched where a call says nothing.
         device: a torch device for both models; None takes the best there is.
 
@@ -104,15 +103,7 @@ class IndexSpec:
         return made
 
     def _reranker(self, encoder: BgeM3Encoder) -> Reranker | None:
-        match self.reranker:
-            case None:
-                return None
-            case "late":
-                return LateInteractionReranker(encoder)
-            case "tiny":
-                return CrossEncoderReranker.tiny(device=self.device or "cpu")
-            case name:
-                return CrossEncoderReranker(name, device=self.device)
+        return None if self.reranker is None else named_reranker(self.reranker, encoder, device=self.device)
 
 
 class SpecifiedIndex(HybridIndex):

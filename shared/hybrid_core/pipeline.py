@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -159,6 +159,8 @@ class HybridIndex:
         for name, given in (("ids", ids), ("metadatas", metadatas)):
             if isinstance(given, (str, bytes, dict)):
                 raise InvalidInputError(f"{name} is one {type(given).__name__}: wrap it in a list")
+            if given is not None and isinstance(texts, Sequence) and not isinstance(given, Sized):
+                raise InvalidInputError(f"{name} is a {type(given).__name__}, and the texts are a list: pass a list")
             if given is not None and isinstance(texts, Sequence) and len(given) != len(texts):
                 raise InvalidInputError(f"{len(texts)} texts but {len(given)} {name}; one a text is needed")
         passages = pair_up(texts, ids, metadatas)

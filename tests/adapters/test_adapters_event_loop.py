@@ -127,8 +127,8 @@ async def test_fifty_retrievals_through_llamaindexs_own_index_stall_the_loop_for
             found = await asyncio.gather(*map(retriever.aretrieve, asked))
             assert all(found) or mode == "sparse"
 
-        # computing of the loop's own thread: what a busy machine does to it is not ours
-        longest.append((await stalls(work, time.thread_time))[0])
+        # computing of this whole process, so that waiting for a thread of ours counts, and another program does not
+        longest.append((await stalls(work, time.process_time))[0])
         if longest[-1] < 0.05:
             return
     raise AssertionError(f"the loop stalled for {[round(1000 * gap) for gap in longest]} ms")

@@ -91,7 +91,15 @@ def test_each_class_is_the_class_of_its_framework() -> None:
 def test_from_documents_takes_the_same_parameters_in_the_same_order() -> None:
     left = parameters(langchain_hybrid.HybridRetriever.from_documents)
     assert left == parameters(llamaindex_hybrid.HybridRetriever.from_documents, {"transformations"})
-    assert [name for name, _, _ in left] == ["documents", "encoder", "path", "reranker", "fusion", "settings"]
+    assert [name for name, _, _ in left] == [
+        "documents",
+        "encoder",
+        "path",
+        "reranker",
+        "fusion",
+        "show_progress",
+        "settings",
+    ]
 
 
 def test_from_texts_and_from_nodes_end_in_the_parameters_of_from_documents() -> None:

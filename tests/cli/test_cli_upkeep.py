@@ -73,8 +73,26 @@ def test_a_budget_on_the_command_line(bge_hybrid: Command, indexed: Path) -> Non
     assert all("reranked" in hit["stages"] for hit in found)
 
 
+def test_a_least_score_on_the_command_line(bge_hybrid: Command, indexed: Path) -> None:
+    every = hits(bge_hybrid, indexed, "--rerank", "tiny")
+    bar = sorted(hit["score"] for hit in every)[-2]
+    assert len(every) > 2
+    assert len(hits(bge_hybrid, indexed, "--rerank", "tiny", "--min-score", bar)) == 2
+
+
+def test_late_interaction_with_the_other_scores_on_the_command_line(bge_hybrid: Command, indexed: Path) -> None:
+    assert all("reranked" in hit["stages"] for hit in hits(bge_hybrid, indexed, "--rerank", "combined"))
+
+
 @pytest.mark.parametrize(
-    ("options", "said"), [(("--budget-ms", 50), "--rerank"), (("--rerank", "tiny", "--budget-ms", -1), "-1")]
+    ("options", "said"),
+    [
+        (("--budget-ms", 50), "--rerank"),
+        (("--rerank", "tiny", "--budget-ms", -1), "-1"),
+        (("--min-score", 0.5), "--rerank"),
+        (("--rerank", "tiny", "--min-score", 5), "min_score=5"),
+        (("--rerank", "tiny", "--instruction", "find answers"), "takes none"),
+    ],
 )
 def test_a_budget_that_means_nothing_is_refused(
     bge_hybrid: Command, indexed: Path, options: tuple[object, ...], said: str

@@ -18,7 +18,7 @@ from hybrid_core.stores.milvus import MilvusStore
 from hybrid_core.stores.qdrant import QdrantStore
 
 STORES: dict[str, Callable[[Path, Fingerprint], Store]] = {
-    "memory": lambda folder, fingerprint: MemoryStore(),
+    "memory": lambda folder, fingerprint: MemoryStore(fingerprint),
     "embedded": EmbeddedStore,
     "milvus": lambda folder, fingerprint: MilvusStore(folder, fingerprint, timeout=120),  # a busy machine is slow
     "qdrant": lambda folder, fingerprint: QdrantStore(":memory:", fingerprint),

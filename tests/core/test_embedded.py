@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 from vectors import FINGERPRINT, dense_of, passages, sparse_of
 
-from hybrid_core import Eq, IndexCorruptError, IndexLockedError, ModelMismatchError, Passage, StorageError, Store
+from hybrid_core import (
+    Eq,
+    IndexCorruptError,
+    IndexLockedError,
+    InvalidInputError,
+    ModelMismatchError,
+    Passage,
+    StorageError,
+    Store,
+)  # fmt: skip
 from hybrid_core.stores.embedded import EmbeddedStore
 from hybrid_core.stores.embedded.ledger import read_fingerprint
 
@@ -244,3 +253,22 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(StorageError, match="file"):
         EmbeddedStore(tmp_path / "file" / "index", FINGERPRINT)
+
+
+def test_a_name_that_no_file_can_have_is_a_storage_error(tmp_path: Path) -> None:
+    for name in ("x" * 300, "x" * 5_000):
+        with pytest.raises(StorageError, match="cannot be used"):
+            EmbeddedStore(tmp_path / name, FINGERPRINT)
+        with pytest.raises(StorageError, match="cannot be read"):
+            read_fingerprint(tmp_path / name)
+
+
+@pytest.mark.parametrize("folder", ["", b"index", 3, None, "a\0b"], ids=repr)
+def test_what_is_no_path_is_named_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Any
+) -> None:
+    """An empty string, from a variable that is not set, say, is not the folder that the process happens to be in."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match="is no path of a folder"):
+        EmbeddedStore(folder, FINGERPRINT)
+    assert not list(tmp_path.iterdir())

@@ -19,7 +19,15 @@ from embedded_answers import FORMATS, answers, expected, kept, write
 from kill_steps import killed_at_each_step
 from vectors import DIMENSION, FINGERPRINT, dense_of, passages, sparse_of
 
-from hybrid_core import Eq, HybridError, IndexCorruptError, IndexLockedError, Passage, StorageError
+from hybrid_core import (
+    Eq,
+    HybridError,
+    IndexCorruptError,
+    IndexLockedError,
+    InvalidInputError,
+    Passage,
+    StorageError,
+)  # fmt: skip
 from hybrid_core.stores.embedded import EmbeddedStore
 from hybrid_core.stores.memory import MemoryStore
 
@@ -375,11 +383,25 @@ def test_what_is_there_already_is_left_alone(folder: Path, tmp_path: Path, there
     assert before == (names(tmp_path), names(target) if target.is_dir() else target.read_text(encoding="utf-8"))
 
 
+def test_a_backup_into_the_index_itself_is_refused(folder: Path) -> None:
+    """What is named like a view there is swept away by the next fold."""
+    store, before = EmbeddedStore(folder, FINGERPRINT), names(folder)
+    for target in (folder / "dense-backup", folder / "deep" / ".." / "vectors-backup"):
+        with pytest.raises(StorageError, match="lies in the index itself"):
+            store.backup(target)
+    store.close()
+    assert set(names(folder)) <= set(before)
+
+
 def test_a_backup_that_cannot_be_written_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = EmbeddedStore(folder, FINGERPRINT)
     with pytest.raises(StorageError, match="could not be written"):
         store.backup(tmp_path / "file" / "backup")
+    with pytest.raises(StorageError, match="could not be written"):
+        store.backup(tmp_path / ("x" * 300))
+    with pytest.raises(InvalidInputError, match="folder='' is no path of a folder"):
+        store.backup("")
     store.close()
     assert names(tmp_path) == ["file", "index"]
 

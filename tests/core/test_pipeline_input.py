@@ -211,6 +211,12 @@ def test_lengths_that_do_not_match_are_refused(index: HybridIndex) -> None:
     assert len(index) == 0
 
 
+def test_ids_that_cannot_be_counted_are_refused_beside_a_list_of_texts(index: HybridIndex) -> None:
+    with pytest.raises(InvalidInputError, match="ids is a generator"):
+        index.add(["one", "two"], ids=(name for name in "ab"))  # type: ignore[arg-type]
+    assert len(index) == 0
+
+
 def test_one_value_instead_of_a_list_is_refused(index: HybridIndex) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: index.add("text"), lambda: index.add(Passage("a", "b")),  # type: ignore[arg-type]

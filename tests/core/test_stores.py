@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from vectors import dense_of, encoding_of, passages, sparse_of
 
-from hybrid_core import Eq, Gt, HybridError, Passage, Store
+from hybrid_core import EmbeddingError, Encoding, Eq, Gt, HybridError, InvalidInputError, Passage, Store
 
 Put = Callable[[Store, list[Passage]], None]
 
@@ -100,6 +101,44 @@ def test_nothing_in_is_a_no_op(store: Store, put: Put) -> None:
     assert store.sparse_vectors([]) == {}
     assert store.encodings([]) == ([], None)
     assert store.count() == 1
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        encoding_of(["a", "b"]), encoding_of(["a", "b", "c"], dimension=7),
+        Encoding(encoding_of(["a", "b", "c"]).dense, encoding_of(["a", "b"]).sparse),
+        Encoding(encoding_of(["a", "b", "c"]).dense, encoding_of(["a", "b", "c"]).sparse[:, :60]),
+    ],
+    ids=["too few", "too short", "too few sparse ones", "another vocabulary"],
+)  # fmt: skip
+def test_vectors_that_do_not_fit_are_refused_and_nothing_is_harmed(store: Store, put: Put, encoding: Encoding) -> None:
+    """Fault 12: found before any write, be it an encoder that does not make what its fingerprint says."""
+    put(store, passages(3))
+    items = [replace(item, text="rewritten") for item in passages(3)]
+    with pytest.raises(InvalidInputError, match=r"3 passages with dense vectors of shape \(\d, [78]\)"):
+        store.upsert(items, encoding)
+    assert store.get(["p0001"]) == {"p0001": passages(3)[1]}
+    put(store, items)
+    assert len(store.search_dense(dense_of("rewritten"), 5)) == 3
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", ["dense", "sparse"])
+def test_a_number_that_is_none_is_refused_and_its_passage_is_named(
+    store: Store, put: Put, side: str, bad: float
+) -> None:
+    """Fault 14, of an encoder that does not look: one such passage would spoil the order of all others."""
+    put(store, passages(3))
+    items, encoding = passages(3, start=10), encoding_of(["a", "b", "c"])
+    if side == "dense":
+        encoding.dense[1, 3] = bad
+    else:
+        encoding.sparse.data[encoding.sparse.indptr[1]] = bad
+    with pytest.raises(EmbeddingError, match=rf"the {side} vector of passage 1 \(id 'p0011'\) holds NaN or infinity"):
+        store.upsert(items, encoding)
+    assert store.ids() == ["p0000", "p0001", "p0002"]
+    assert len(store.search_dense(dense_of("q"), 5)) == 3
 
 
 def test_an_empty_store_answers_with_nothing(store: Store) -> None:

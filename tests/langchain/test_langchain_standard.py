@@ -23,14 +23,16 @@ from langchain_hybrid.embeddings import to_encoder
 
 
 class RetrieverSuite(RetrieversIntegrationTests):
-    in_folder = False
     reranked = False
+
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return MemoryStore(fingerprint)
 
     @pytest.fixture(autouse=True)
     def _open(self, encoder: BgeM3Encoder, tmp_path: Path, documents: list[Document]) -> Iterator[None]:
-        path = tmp_path / "index" if self.in_folder else None
         reranker = LateInteractionReranker(encoder) if self.reranked else None
-        with HybridIndex.open(path, encoder=encoder, reranker=reranker) as self.index:
+        store = self.open(tmp_path / "index", encoder.fingerprint)
+        with HybridIndex(store, encoder=encoder, reranker=reranker) as self.index:
             HybridRetriever(index=self.index).add_documents(documents)
             yield
 
@@ -52,7 +54,18 @@ class TestRetrieverInMemory(RetrieverSuite):
 
 
 class TestRetrieverInFolder(RetrieverSuite):
-    in_folder = True
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return EmbeddedStore(folder, fingerprint)
+
+
+class TestRetrieverOnQdrant(RetrieverSuite):
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return QdrantStore(":memory:", fingerprint)
+
+
+class TestRetrieverOnMilvus(RetrieverSuite):
+    def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
+        return MilvusStore(folder, fingerprint, timeout=120)
 
 
 class TestRetrieverWithReranker(RetrieverSuite):
@@ -90,6 +103,10 @@ class TestVectorStoreInMemory(VectorStoreSuite):
 class TestVectorStoreOnQdrant(VectorStoreSuite):
     def open(self, folder: Path, fingerprint: Fingerprint) -> Store:
         return QdrantStore(":memory:", fingerprint)
+
+
+class TestVectorStoreOnQdrantOfBgeM3(TestVectorStoreOnQdrant):
+    of_bge_m3 = True
 
 
 class TestVectorStoreOnMilvus(VectorStoreSuite):

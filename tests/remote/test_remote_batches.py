@@ -73,5 +73,5 @@ def test_voyage_gets_no_request_over_its_documented_tokens(
 ) -> None:
     """Query tokens count once for each document: 100,000 + 100,003 bytes each, 600,000 in a request."""
     server = serve("voyage")
-    reranker_on(server, concurrency=1).score("q" * 100_000, ["x" * 100_000] * 4)
+    reranker_on(server, concurrency=1, pooling="first").score("q" * 100_000, ["x" * 100_000] * 4)
     assert [len(request.body["documents"]) for request in server.posts] == [2, 2]

@@ -119,6 +119,8 @@ def test_bad_texts_are_named_before_anything_is_sent(serve: Serve, reranker_on: 
         ({"api": "voyage", "model": "m", "batch_size": 1_001}, "batch_size=1001 is over the 1000 texts"),
         ({"api": "cohere", "model": "m", "batch_size": 10_001}, "batch_size=10001 is over the 10000 texts"),
         ({"batch_size": True}, "batch_size=True"),
+        ({"max_length": 15}, "max_length=15"),
+        ({"pooling": "mean"}, "pooling='mean' must be one of"),
         ({"url": None}, "url=None is no address"),
     ],
 )
@@ -132,8 +134,17 @@ def test_arguments_out_of_range_are_named(options: dict[str, object], words: str
     [("cohere", "https://api.cohere.com"), ("jina", "https://api.jina.ai"), ("voyage", "https://api.voyageai.com")],
 )
 def test_services_are_at_home_where_no_address_is_given(api: str, home: str) -> None:
-    with RemoteReranker(api=api, model="m") as reranker:  # type: ignore[arg-type]
+    with RemoteReranker(api=api, model="m", api_key="k") as reranker:  # type: ignore[arg-type]
         assert home in repr(reranker)
+
+
+@pytest.mark.parametrize("api", ["cohere", "jina", "voyage"])
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_service_without_a_key_is_refused_before_anything_is_sent(api: str, key: str | None) -> None:
+    with pytest.raises(InvalidInputError, match=f"api='{api}' needs api_key="):
+        RemoteReranker(api=api, model="m", api_key=key)  # type: ignore[arg-type]
+    with RemoteReranker(api=api, model="m", headers={"Authorization": "Bearer k"}) as reranker:  # type: ignore[arg-type]
+        assert reranker.name == "m"
 
 
 def test_an_embedding_server_is_no_reranker(serve: Serve, reranker_on: RerankerOn) -> None:

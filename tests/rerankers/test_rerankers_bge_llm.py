@@ -73,7 +73,7 @@ def test_scores_are_flagembeddings(folder: Path, reranker: BgeLlmReranker) -> No
 
 @pytest.mark.parametrize("query", [QUERY, "why is a task retried, and how often? " * 20])
 def test_long_texts_and_queries_are_cut_as_flagembedding_cuts_them(folder: Path, query: str) -> None:
-    reranker = BgeLlmReranker(folder, device="cpu", max_length=64)
+    reranker = BgeLlmReranker(folder, device="cpu", max_length=64, pooling="first")
     expected = flag_scores(folder, query, LONG, length=64)
     np.testing.assert_allclose(reranker.score(query, LONG), expected, rtol=0, atol=1e-5)
 
@@ -112,6 +112,7 @@ def test_compression_is_flagembeddings(
         folders["lightweight"],
         device="cpu",
         max_length=128,
+        pooling="first",
         cutoff_layer=cutoff,
         compress_ratio=ratio,
         compress_layers=layers,
@@ -205,8 +206,8 @@ def test_a_text_that_is_none_is_named_by_its_position(folders: dict[str, Path], 
         reranker.score(QUERY, "a text")
 
 
-def test_a_long_text_is_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    reranker = BgeLlmReranker(folder, device="cpu", max_length=64)
+def test_a_text_that_is_cut_is_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reranker = BgeLlmReranker(folder, device="cpu", max_length=64, pooling="first")
     with caplog.at_level(logging.WARNING, logger="hybrid_core"):
         reranker.score(QUERY, LONG)
         reranker.score(QUERY, LONG)
@@ -288,6 +289,7 @@ def test_a_missing_weight_is_named(tmp_path: Path, kind: str, lost: str) -> None
     [
         ("gemma", {"max_length": 7}),
         ("gemma", {"batch_tokens": 0}),
+        ("gemma", {"pooling": "mean"}),
         ("gemma", {"precision": "int8"}),
         ("gemma", {"cutoff_layer": 2}),
         ("gemma", {"compress_ratio": 2}),
@@ -297,6 +299,9 @@ def test_a_missing_weight_is_named(tmp_path: Path, kind: str, lost: str) -> None
         ("lightweight", {"cutoff_layer": 1}),
         ("lightweight", {"compress_ratio": 3}),
         ("lightweight", {"compress_layers": (), "compress_ratio": 2}),
+        ("lightweight", {"compress_layers": None, "compress_ratio": 2}),
+        ("lightweight", {"compress_layers": 8, "compress_ratio": 2}),
+        ("lightweight", {"compress_layers": ("a",), "compress_ratio": 2}),
         ("lightweight", {"compress_layers": (0, 1), "compress_ratio": 2}),
         ("lightweight", {"compress_layers": (3,), "cutoff_layer": 3, "compress_ratio": 2}),
     ],

@@ -228,6 +228,8 @@ def test_labels_may_be_of_any_kind_that_says_yes_and_no(labels: Any) -> None:
         (TEN, [*HALVES[:9], 2], r"labels\[9\]=2 must be True or 1 .* grade >= 1"),
         (TEN, ["1", *HALVES[1:]], r"labels\[0\]='1' must be"),
         (TEN, [math.nan, *HALVES[1:]], r"labels\[0\]=nan must be"),
+        (TEN, 5, "labels=5 must be a list"),
+        (TEN, None, "labels=None must be a list"),
         (
             [0.3] * 10,
             HALVES,
@@ -277,6 +279,13 @@ def test_what_is_no_labelled_pair_is_refused_before_anything_is_scored(pair: Any
     with pytest.raises(InvalidInputError, match=message):
         Calibration.of(reranker, [("q", "0.5", 1), pair])
     assert reranker.calls == []
+
+
+def test_what_is_no_reranker_or_no_list_of_pairs_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="reranker='tiny' is no reranker; pass an object, not a name"):
+        Calibration.of("tiny", [("q", "0.5", 1)])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="pairs=None is no list"):
+        Calibration.of(Fixed(), None)  # type: ignore[arg-type]
 
 
 def test_without_scikit_learn_nothing_is_scored_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,10 +85,10 @@ def test_scores_are_those_of_transformers_pair_by_pair(
     assert np.ptp(expected) > 0.05  # the random model tells the texts apart
 
 
-def test_a_long_document_is_cut_and_the_end_of_the_prompt_is_not(
+def test_first_pooling_cuts_a_long_document_and_not_the_end_of_the_prompt(
     folders: dict[str, Path], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reranker = MonoT5Reranker(folders[kind], device="cpu", max_length=80)
+    reranker = MonoT5Reranker(folders[kind], device="cpu", max_length=80, pooling="first")
     texts = ["short", "queue task " * 100]
     with caplog.at_level(logging.WARNING, logger="hybrid_core"):
         scores = reranker.score(QUERY, texts)
@@ -202,10 +202,12 @@ def test_a_tokenizer_that_cannot_be_read_is_a_load_error(folders: dict[str, Path
     [
         {"max_length": 31},
         {"batch_tokens": 0},
+        {"pooling": "mean"},
         {"precision": "int8"},
         {"answers": ("true", "true")},
         {"answers": ("true",)},
         {"answers": "no"},
+        {"answers": 5},
     ],
 )
 def test_a_bad_argument_is_named(folders: dict[str, Path], arguments: dict[str, Any]) -> None:

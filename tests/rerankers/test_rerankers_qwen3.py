@@ -84,8 +84,10 @@ def test_an_instruction_is_for_the_object_or_for_one_call(
     assert np.abs(reranker.score(QUERY, TEXTS) - expected).max() > 1e-3  # the object's own is as it was
 
 
-def test_a_long_text_is_cut_at_its_end_and_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    reranker = Qwen3Reranker(folder, device="cpu", max_length=300)
+def test_first_pooling_cuts_a_long_text_at_its_end_and_reports_it_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reranker = Qwen3Reranker(folder, device="cpu", max_length=300, pooling="first")
     texts = ["short", "queue task " * 200]
     with caplog.at_level(logging.WARNING, logger="hybrid_core"):
         scores = reranker.score(QUERY, texts)
@@ -217,7 +219,7 @@ def test_a_folder_without_weights_is_a_load_error(folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"max_length": 60}, {"max_length": 1.5}, {"batch_tokens": 0}, {"precision": "int8"}, {"device": "no"}]
+    "arguments", [{"max_length": 60}, {"max_length": 1.5}, {"batch_tokens": 0}, {"pooling": "mean"}, {"device": "no"}]
 )
 def test_a_bad_argument_is_named(folder: Path, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(arguments))):

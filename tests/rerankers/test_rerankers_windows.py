@@ -198,7 +198,7 @@ def test_of_thirty_thousand_tokens_the_window_with_the_answer_is_named(tiny: Cro
     assert answer in text[start:end]
     assert end - start < len(text) / 50
     assert len(passes) > 5
-    assert max(map(sum, passes)) <= 4_096  # tokens: memory is that of a pass
+    assert max(map(sum, passes)) <= 2_048  # tokens: memory is that of a pass
 
 
 def test_windows_of_all_candidates_share_passes(tiny: CrossEncoderReranker) -> None:

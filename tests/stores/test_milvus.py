@@ -184,6 +184,14 @@ def test_keys_that_are_declared_get_an_index_of_their_ranges_once() -> None:
     assert {path for path in server.indexes if path in asked} == set(range_paths("year"))
 
 
+def test_a_file_is_not_taken_for_a_database_and_stays_as_it_is(tmp_path: Path) -> None:
+    """Milvus Lite 2 kept a database in one file."""
+    (tmp_path / "old.db").write_text("SQLite format 3", encoding="utf-8")
+    with pytest.raises(StorageError, match=r"old\.db is a file; Milvus Lite keeps its database in a folder"):
+        MilvusStore(tmp_path / "old.db", FINGERPRINT)
+    assert (tmp_path / "old.db").read_text(encoding="utf-8") == "SQLite format 3"
+
+
 def test_on_lite_declared_keys_cost_nothing(tmp_path: Path) -> None:
     store = MilvusStore(tmp_path / "m", FINGERPRINT, indexed=["n"])
     put(store, passages(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,15 +118,6 @@ def test_filters_agree_with_brute_force(remote: RemoteStore) -> None:
     check_filters(remote, FILTERS[::every])
 
 
-def test_vectors_that_do_not_fit_are_refused_before_anything_is_written(remote: RemoteStore) -> None:
-    """Fault 12: vectors that are too few or of another length."""
-    items = passages(3)
-    for encoding in (encoding_of(["a", "b"]), encoding_of(["a", "b", "c"], dimension=7)):
-        with pytest.raises(InvalidInputError, match=r"3 passages|\(3, 8\)"):
-            remote.upsert(items, encoding)
-    assert remote.count() == 0
-
-
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
@@ -185,6 +177,17 @@ def test_a_location_that_is_no_address_and_no_path_is_named_and_a_password_is_no
     with pytest.raises(InvalidInputError, match=r"location=.* is no address") as caught:
         store(location, FINGERPRINT)
     assert not any("canary" in text for text in chain(caught.value))
+
+
+@pytest.mark.parametrize("store", [QdrantStore, MilvusStore])
+@pytest.mark.parametrize("location", ["localhost:6333", "127.0.0.1:19530/", "qdrant.internal:6333"])
+def test_an_address_without_its_scheme_is_not_taken_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Callable[..., RemoteStore], location: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match=rf"location='{location}' .*write 'http://{location}'"):
+        store(location, FINGERPRINT)
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_ties_than_are_asked_for_at_once_come_in_order_of_id(remote: RemoteStore) -> None:

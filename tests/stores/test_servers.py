@@ -1,4 +1,4 @@
-"""The contract of every store, against real servers: skipped unless the environment names one on this machine.
+"""The contract of every store, against real servers: skipped unless the environment names one, here or elsewhere.
 
 BGE_HYBRID_QDRANT_URL (and BGE_HYBRID_QDRANT_API_KEY), BGE_HYBRID_MILVUS_URI (and BGE_HYBRID_MILVUS_TOKEN). Each test
 empties a collection of its own, which goes in the end.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from agreement import FILTERS, check_agreement, check_filters
@@ -52,7 +53,8 @@ FOUND = [pytest.param(SERVERS[name], id=SERVERS[name].__name__) for name in SERV
 if not FOUND:
     pytest.skip(f"none of {', '.join(SERVERS)} names a running server", allow_module_level=True)
 
-pytestmark = pytest.mark.server
+HOSTS = [urlsplit(os.environ[name]).hostname for name in SERVERS if name in os.environ]
+pytestmark = [pytest.mark.server, pytest.mark.allow_hosts(["127.0.0.1", "::1", *filter(None, HOSTS)])]
 __all__ = ["filled"]
 
 # every test of the contract that takes a store, with the fixtures of this file

@@ -67,7 +67,7 @@ async def retriever(index: HybridIndex, encoder: BgeM3Encoder, reranker: Reranke
         HybridRetriever,
     )
     assert_type(HybridRetriever.from_texts(["a text"], [{"lang": "en"}], ["a"], encoder=encoder), HybridRetriever)
-    assert_type(made.add_documents([Document("a text")]), list[str])
+    assert_type(made.add_documents([Document("a text")], show_progress=True), list[str])
     assert_type(await made.aadd_documents([Document("a text")]), list[str])
     return made
 

@@ -78,7 +78,7 @@ async def retriever(index: HybridIndex, encoder: BgeM3Encoder, reranker: Reranke
         HybridRetriever,
     )
     assert_type(HybridRetriever.from_nodes([TextNode(text="a text")], encoder=encoder), HybridRetriever)
-    assert_type(made.add_nodes([TextNode(text="a text")]), list[str])
+    assert_type(made.add_nodes([TextNode(text="a text")], show_progress=True), list[str])
     assert_type(await made.aadd_nodes([TextNode(text="a text")]), list[str])
     return made
 

@@ -73,12 +73,16 @@ def search(
     rerank: Annotated[
         str | None,
         typer.Option(
-            help="A cross-encoder's hub name or folder, 'tiny' for the small one in the package, or 'late' for the "
-            "model's own multi-vectors."
+            help="A reranker's hub name or folder, 'tiny' for the small one in the package, 'late' for the model's own "
+            "multi-vectors, 'combined' for these with its other scores, 'tei:URL', 'cohere:MODEL' and so on."
         ),
     ] = None,
     budget_ms: Annotated[
         float | None, typer.Option(help="Milliseconds that reranking may take; the rest keeps its fused order.")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out what the reranker gives less; 0 to 1.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="In words, what makes a passage relevant, for rerankers that take it.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     model: ModelOption = None,
@@ -93,12 +97,16 @@ def search(
         raise InvalidInputError(f"there is no index in {folder}; make one with: bge-hybrid index PATH --into {folder}")
     filters = _parse_filters(filter)
     chosen = check_mode(mode)
-    budget = None if budget_ms is None else Budget(milliseconds=budget_ms, max_candidates=max(k, candidates))
-    if budget and rerank is None:
-        raise InvalidInputError("--budget-ms is for reranking; name a reranker with --rerank")
+    most = max(k, candidates, 1)
+    budget = None if budget_ms is None else Budget(budget_ms, min_candidates=min(3, most), max_candidates=most)
+    for option, given in (("--budget-ms", budget), ("--min-score", min_score), ("--instruction", instruction)):
+        if given is not None and rerank is None:
+            raise InvalidInputError(f"{option} is for reranking; name a reranker with --rerank")
     encoder = load_encoder(model, folder)
     with HybridIndex.open(folder, encoder=encoder, reranker=load_reranker(rerank, encoder)) as opened:
-        hits = opened.explain(question, k, candidates, filters, chosen, budget=budget)
+        hits = opened.explain(
+            question, k, candidates, filters, chosen, budget=budget, min_score=min_score, instruction=instruction
+        )
     if as_json:
         typer.echo(hits_json(hits))
     elif hits:

@@ -43,16 +43,7 @@ def load_encoder(model: str | None, folder: Path) -> BgeM3Encoder:
 
 
 def load_reranker(name: str | None, encoder: BgeM3Encoder) -> Reranker | None:
-    """Load the reranker named; "late" is the encoder itself, "tiny" the small model in the package."""
-    from ..rerankers.cross_encoder import CrossEncoderReranker
-    from ..rerankers.late_interaction import LateInteractionReranker
+    """Load the reranker named, as `named_reranker` reads names; None loads none."""
+    from ..rerankers.named import named_reranker
 
-    match name:
-        case None:
-            return None
-        case "late":
-            return LateInteractionReranker(encoder)
-        case "tiny":
-            return CrossEncoderReranker.tiny()
-        case _:
-            return CrossEncoderReranker(name)
+    return None if name is None else named_reranker(name, encoder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelLoadError, require
+from ..errors import InvalidInputError, ModelLoadError, require
 from .runtimes.onnx_folder import is_export, read_export
 
 TINY = "tiny"  # the name of the models in the package
@@ -101,6 +101,8 @@ def find_folder(
     Raises:
         ModelLoadError: it is neither here nor there.
     """
+    if not isinstance(model, (str, Path)) or not str(model):
+        raise InvalidInputError(f"model={model!r:.80} is neither a hub name nor a folder")
     name = str(model)
     folder = Path(model).expanduser()
     if folder.is_dir():

@@ -63,6 +63,8 @@ def check_headers(headers: Mapping[str, str] | None, *, signed: bool) -> dict[st
     Raises:
         InvalidInputError: naming the header that cannot be sent, without its value.
     """
+    if headers is not None and not isinstance(headers, Mapping):
+        raise InvalidInputError(f"headers is a {type(headers).__name__}; a mapping of names to values is needed")
     checked: dict[str, Secret] = {}
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):

@@ -35,13 +35,27 @@ class Lanes:
                 yield call(item, unwanted)
             return
         under_way: deque[Future[R]] = deque()
+        failed: list[Exception] = []
+
+        def run(item: T) -> R:
+            try:
+                return call(item, unwanted)
+            except Exception as error:
+                failed.append(error)  # the first in time: those that it calls off fail because of it
+                unwanted.set()
+                raise
+
         try:
             for item in items:
                 if len(under_way) == self.width:
                     yield under_way.popleft().result()
-                under_way.append(self._pool.submit(call, item, unwanted))
+                under_way.append(self._pool.submit(run, item))
             while under_way:
                 yield under_way.popleft().result()
+        except Exception as error:
+            if failed and error in failed:
+                raise failed[0] from failed[0].__cause__
+            raise
         finally:
             unwanted.set()
             for future in under_way:

@@ -42,7 +42,10 @@ class Windowed(NamedTuple):
 
 @runtime_checkable
 class WindowedReranker(Reranker, Protocol):
-    """A reranker that reads long texts part by part and can say which part was the best."""
+    """A reranker that reads long texts part by part and can say which part was the best.
+
+    One that is instructed too takes the instruction here as in `score`.
+    """
 
     def score_windows(self, query: str, texts: Sequence[str]) -> Windowed:
         """Return what `score` returns, with the best window of each text."""

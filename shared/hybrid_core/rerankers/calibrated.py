@@ -74,24 +74,28 @@ class CalibratedReranker:
             InvalidInputError: an instruction is given to a reranker that takes none, or a score is not in [0, 1].
             InvalidTextError, EmbeddingError, BackendUnavailableError: as the reranker raises them.
         """
-        if instruction is None:
-            return self._calibrated(self.reranker.score(query, texts))
-        if not isinstance(self.reranker, InstructedReranker):
-            raise InvalidInputError(
-                f"instruction={instruction!r:.80}, but {self.reranker.name!r} takes none; leave it out"
-            )
-        return self._calibrated(self.reranker.score(query, texts, instruction=instruction))
+        return self._calibrated(self.reranker.score(query, texts, **self._told(instruction)))
 
-    def score_windows(self, query: str, texts: Sequence[str]) -> Windowed:
+    def score_windows(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Windowed:
         """Return what `score` returns, and the reranker's windows; None for each text where it has none.
 
         Raises:
             InvalidInputError, InvalidTextError, EmbeddingError, BackendUnavailableError: as `score`.
         """
         if not isinstance(self.reranker, WindowedReranker):
-            return Windowed(self.score(query, texts), [None] * len(texts))
-        found = self.reranker.score_windows(query, texts)
+            return Windowed(self.score(query, texts, instruction=instruction), [None] * len(texts))
+        found = self.reranker.score_windows(query, texts, **self._told(instruction))
         return Windowed(self._calibrated(found.scores), found.windows)
+
+    def _told(self, instruction: str | None) -> dict[str, str]:
+        """Return what the reranker is given beside query and texts."""
+        if instruction is None:
+            return {}
+        if not isinstance(self.reranker, InstructedReranker):
+            raise InvalidInputError(
+                f"instruction={instruction!r:.80}, but {self.reranker.name!r} takes none; leave it out"
+            )
+        return {"instruction": instruction}
 
     def _calibrated(self, scores: FloatArray) -> FloatArray:
         values = self.calibration.apply(scores)

@@ -108,6 +108,10 @@ class Calibration:
             MissingDependencyError: as `fit`, before anything is scored.
         """
         require("sklearn", "eval")
+        if not isinstance(reranker, Reranker):
+            raise InvalidInputError(f"reranker={reranker!r:.80} is no reranker; pass an object, not a name")
+        if not isinstance(pairs, Iterable):
+            raise InvalidInputError(f"pairs={pairs!r:.80} is no list of (query, text, relevant)")
         texts, labels = [], []
         places: dict[str, list[int]] = {}
         for i, pair in enumerate(pairs):
@@ -233,6 +237,8 @@ def _scores(given: ArrayLike) -> NDArray[np.float64]:
 
 
 def _labels(given: Sequence[object] | NDArray[Any]) -> NDArray[np.bool_]:
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__len__"):
+        raise InvalidInputError(f"labels={given!r:.80} must be a list of True or False, one a score")
     for i, label in enumerate(given):
         if not isinstance(label, (bool, int, float, np.bool_, np.number)) or label not in (0, 1):
             raise InvalidInputError(

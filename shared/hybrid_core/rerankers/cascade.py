@@ -44,6 +44,8 @@ class Cascade:
     """
 
     def __init__(self, steps: Sequence[tuple[Reranker, int | None]]) -> None:
+        if not isinstance(steps, (list, tuple)):
+            raise InvalidInputError(f"steps={steps!r:.80} is no list of (reranker, depth) pairs")
         self.steps = tuple(_step(number, given) for number, given in enumerate(steps))
         if not self.steps:
             raise InvalidInputError("a cascade needs at least one (reranker, depth) pair")

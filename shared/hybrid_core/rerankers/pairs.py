@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InvalidInputError, ModelLoadError
 from ..types import FloatArray, IntArray
 from .base import Span, Windowed
-from .windows import MOST_WINDOWS, Pooling, cut_windows, pool
+from .windows import MOST_WINDOWS, Pooling, Reports, cut_windows, pool_all
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +38,7 @@ class Pairs:
 
     def pooled(self, scores: FloatArray, pooling: Pooling) -> Windowed:
         """Return for each text one score from those of its rows, and its best window."""
-        if len(scores) == len(self.windows):  # one row a text: nothing to pool
-            return Windowed(scores, [spans[0] for spans in self.windows])
-        parts = np.split(scores, np.cumsum([len(spans) for spans in self.windows])[:-1])
-        found = [pool(part, pooling) for part in parts]
-        best = [spans[number] for spans, (_, number) in zip(self.windows, found, strict=True)]
-        return Windowed(np.array([score for score, _ in found], dtype=np.float32), best)
+        return pool_all(scores, self.windows, pooling)
 
 
 class PairBuilder:
@@ -73,7 +68,7 @@ class PairBuilder:
                 f"max_length={max_length} leaves no room for query and text beside {self._frame.special} special "
                 f"tokens; {self._frame.special + 2} is the least"
             )
-        self._reported: set[str] = set()
+        self._reports = Reports(logger)
 
     def build(self, query: str, texts: Sequence[str]) -> Pairs:
         """Return the rows of a query with each text, in order."""
@@ -97,18 +92,18 @@ class PairBuilder:
                 self._add(pairs, short, ids[start:end])
             pairs.windows.append(_spans(text.offsets, windows, len(ids)))
         if cut:
-            self._report(
+            self._reports.give(
                 "the query has %d tokens, over half of the %d that query and text share, and is cut to %d beside texts "
                 "that do not fit next to it. Shorten it, or raise max_length. Reported once.",
                 len(whole), self._room, len(short),
             )  # fmt: skip
         if beyond and self._pooling == "first":
-            self._report(
+            self._reports.give(
                 "%d of %d texts are longer than the first window, and pooling='first' reads no other. Reported once.",
                 beyond, len(texts),
             )  # fmt: skip
         elif beyond:
-            self._report(
+            self._reports.give(
                 "%d of %d texts have over %d windows; what lies beyond is not scored. Split such texts, or raise "
                 "max_length. Reported once.", beyond, len(texts), MOST_WINDOWS,
             )  # fmt: skip
@@ -121,11 +116,6 @@ class PairBuilder:
             first, second = (np.full(len(part), kind) for part, kind in zip((query, text), frame.kinds, strict=True))
             kinds = np.concatenate([frame.types[0], first, frame.types[1], second, frame.types[2]])
             pairs.types.append(kinds.astype(np.int32))
-
-    def _report(self, message: str, *values: object) -> None:
-        if message not in self._reported:
-            self._reported.add(message)
-            logger.warning(message, *values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

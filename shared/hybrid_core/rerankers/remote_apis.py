@@ -28,7 +28,8 @@ class RerankApi:
         most_characters: the documented limit of a text; the model sees far less of it.
         query_counts: the limit of bytes counts the query once for each text.
         extra: further entries of the request.
-        home: the address of the service, for APIs that have one; these need a model.
+        home: the address of the service, for APIs that have one; these need a model and a key.
+        max_tokens: of query and text together, as documented; None where that is the served model's affair.
     """
 
     name: RerankApiName
@@ -43,6 +44,7 @@ class RerankApi:
     query_counts: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)
     home: str | None = None
+    max_tokens: int | None = None
 
     def body(self, query: str, texts: list[str], model: str | None) -> dict[str, Any]:
         """Return the request."""
@@ -62,10 +64,13 @@ class RerankApi:
 # TEI: its OpenAPI document (docs/openapi.json), 1.6; a request has at most 2,000,000 bytes (--payload-limit).
 # vLLM: "Rerank API" in its documentation, the interface of Jina and Cohere; -1 cuts texts to what the model can take.
 # Infinity: its OpenAPI document (docs/assets/openapi.json), 0.0.63.
-# Cohere: "Rerank API (v2)" and "Best Practices for using Rerank": 10,000 documents at most, over 1,000 not recommended.
-# Jina: "Reranker API"; no limit of documents is documented.
+# Cohere: "Rerank API (v2)" and "Best Practices for using Rerank": 10,000 documents at most, over 1,000 not recommended;
+# of each it reads 4,096 tokens unless told otherwise (max_tokens_per_doc).
+# Jina: "Reranker API"; no limit of documents is documented. Its models read 8,192 tokens or more, or have windows of
+# their own.
 # Voyage: "Rerankers": 1,000 documents; query tokens * documents + document tokens <= 600,000 for its current models. A
-# token has at least one byte, so that many bytes are never more tokens.
+# token has at least one byte, so that many bytes are never more tokens. rerank-2-lite reads 8,000 tokens, rerank-2.5
+# 32,000.
 _APIS = (
     RerankApi(
         "tei", "/rerank", batch=32, texts="texts", results="", score="score", most_bytes=1_900_000,
@@ -76,11 +81,16 @@ _APIS = (
         "infinity", "/rerank", batch=64, most_texts=2_048, most_characters=122_880,
         extra={"raw_scores": False, "return_documents": False},
     ),
-    RerankApi("cohere", "/v2/rerank", batch=1_000, most_texts=10_000, home="https://api.cohere.com"),
-    RerankApi("jina", "/v1/rerank", batch=100, extra={"return_documents": False}, home="https://api.jina.ai"),
+    RerankApi(
+        "cohere", "/v2/rerank", batch=1_000, most_texts=10_000, max_tokens=4_096, home="https://api.cohere.com",
+    ),
+    RerankApi(
+        "jina", "/v1/rerank", batch=100, max_tokens=8_192, extra={"return_documents": False},
+        home="https://api.jina.ai",
+    ),
     RerankApi(
         "voyage", "/v1/rerank", batch=1_000, most_texts=1_000, results="data", most_bytes=600_000, query_counts=True,
-        extra={"return_documents": False, "truncation": True}, home="https://api.voyageai.com",
+        max_tokens=8_000, extra={"return_documents": False, "truncation": True}, home="https://api.voyageai.com",
     ),
 )  # fmt: skip
 APIS: Mapping[str, RerankApi] = {api.name: api for api in _APIS}

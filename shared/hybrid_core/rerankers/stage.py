@@ -212,11 +212,10 @@ class _Call:
 
 
 def _ask(reranker: Reranker, query: str, texts: list[str], instruction: str | None) -> Windowed:
-    if instruction is not None and isinstance(reranker, InstructedReranker):
-        return Windowed(reranker.score(query, texts, instruction=instruction), [None] * len(texts))
+    told = {} if instruction is None or not isinstance(reranker, InstructedReranker) else {"instruction": instruction}
     if isinstance(reranker, WindowedReranker):
-        return reranker.score_windows(query, texts)
-    return Windowed(reranker.score(query, texts), [None] * len(texts))
+        return reranker.score_windows(query, texts, **told)
+    return Windowed(reranker.score(query, texts, **told), [None] * len(texts))
 
 
 def _check_score(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..types import FloatArray
+from .base import Span, Windowed
 
 Pooling: TypeAlias = Literal["max", "first", "top3"]
 
@@ -56,6 +58,31 @@ def cut_windows(words: Sequence[int | None], room: int, most: int = MOST_WINDOWS
     return windows
 
 
+def cut_text(text: str, room: int) -> list[Span]:
+    """Cut a text whose tokens are not known into windows, as `cut_windows` does.
+
+    Args:
+        text: not empty.
+        room: the most bytes of UTF-8 of a window, about; a text that mixes scripts may exceed it somewhere.
+
+    Returns:
+        Characters [start, end) of each window, in order.
+    """
+    characters = max(1, room * len(text) // len(text.encode()))
+    blank = np.array([character.isspace() for character in text])
+    begins = np.flatnonzero(blank[:-1] & ~blank[1:]) + 1
+    words = np.searchsorted(begins, np.arange(len(text)), side="right")
+    return [trimmed(text, start, end) for start, end in cut_windows(words.tolist(), characters)]
+
+
+def trimmed(text: str, start: int, end: int) -> Span:
+    """Return a span without the white space at its ends, unless it is nothing else."""
+    part = text[start:end]
+    if not part.strip():
+        return start, end
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
 def pool(scores: FloatArray, pooling: Pooling) -> tuple[float, int]:
     """Return the score of a text and the number of its best window, the first of equals.
 
@@ -68,6 +95,40 @@ def pool(scores: FloatArray, pooling: Pooling) -> tuple[float, int]:
         return float(scores[0]), 0
     best = int(np.argmax(scores))
     return float(np.sort(scores)[-3:].mean() if pooling == "top3" else scores[best]), best
+
+
+def pool_all(scores: FloatArray, windows: Sequence[tuple[Span | None, ...]], pooling: Pooling) -> Windowed:
+    """Return for each text one score from those of its windows, and its best window.
+
+    Args:
+        scores: one a window, those of a text behind those of the text before.
+        windows: for each text the characters of each of its windows; (None,) of one that is read as a whole.
+        pooling: how the windows of a text make its score.
+    """
+    if len(scores) == len(windows):  # one window a text: nothing to pool
+        return Windowed(scores, [spans[0] for spans in windows])
+    parts = np.split(scores, np.cumsum([len(spans) for spans in windows])[:-1])
+    found = [pool(part, pooling) for part in parts]
+    best = [spans[number] for spans, (_, number) in zip(windows, found, strict=True)]
+    return Windowed(np.array([score for score, _ in found], dtype=np.float32), best)
+
+
+class Reports:
+    """Warnings about what is not read, each given once.
+
+    Args:
+        logger: of the module that reads.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._given: set[str] = set()
+
+    def give(self, message: str, *values: object) -> None:
+        """Log a warning unless the same, whatever its values, was logged before."""
+        if message not in self._given:
+            self._given.add(message)
+            self._logger.warning(message, *values)
 
 
 def _first(begins: np.ndarray[tuple[int], np.dtype[np.int64]], low: int, high: int) -> int:

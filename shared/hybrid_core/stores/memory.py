@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,22 +13,32 @@ import numpy as np
 
 from ..filters import Filter, matches
 from ..types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from .fit import check_fit
 from .scoring import best, exact_dense_scores, inverse_document_frequency, sparse_matrix, text_hash, weighed
+
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+_forking = threading.RLock()  # taken to add to them, and while a fork is made
+_held: list[threading.RLock] = []
 
 
 class MemoryStore:
     """Keeps everything in dictionaries and scores every passage exactly, one by one.
 
+    A fork has a copy of its own, as of one moment between two calls.
+
     Args:
-        fingerprint: of the encoder in use; only its `sparse_weighting` matters here, None is "plain".
+        fingerprint: of the encoder in use; None is one of "plain" weights, and of vectors of any length.
     """
 
     def __init__(self, fingerprint: Fingerprint | None = None) -> None:
         self._weighting: SparseWeighting = "plain" if fingerprint is None else fingerprint.sparse_weighting
+        self._fingerprint = fingerprint
         self._rows: dict[str, tuple[Passage, FloatArray, SparseVector]] = {}
         self._ids_of_text: dict[bytes, dict[str, None]] = {}
         self._vocabulary = 0
         self._lock = threading.RLock()
+        with _forking:
+            _stores.add(self)
 
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._rows)} passages)"
@@ -38,6 +50,9 @@ class MemoryStore:
 
     def upsert(self, passages: Sequence[Passage], encoding: Encoding) -> None:
         """Write passages, replacing those with the same id."""
+        if not passages:
+            return
+        check_fit(passages, encoding, self._fingerprint)
         with self._lock:
             rows = [_row(passage, encoding, i) for i, passage in enumerate(passages)]  # all of them, or none
             self._vocabulary = encoding.sparse.shape[1]
@@ -138,3 +153,21 @@ def _row(passage: Passage, encoding: Encoding, i: int) -> tuple[Passage, FloatAr
 def _copy(passage: Passage) -> Passage:
     """Callers may change what they passed in or got out; the store's own copy must not move with it."""
     return replace(passage, metadata=copy.deepcopy(dict(passage.metadata)))
+
+
+def _before_fork() -> None:
+    """Wait for calls in other threads to end: the fork has not got these threads, and nobody to release their locks."""
+    _forking.acquire()
+    _held.extend(store._lock for store in _stores)
+    for lock in _held:
+        lock.acquire()
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

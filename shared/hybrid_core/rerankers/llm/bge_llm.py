@@ -12,10 +12,13 @@ from ...checks import check_count, check_text, check_texts
 from ...encoders.runtimes.base import Precision
 from ...errors import InvalidInputError, ModelLoadError, require
 from ...types import FloatArray
+from ..base import Windowed
+from ..windows import Pooling, check_pooling
 from . import gemma2, minicpm
 from .causal import CausalModel
 from .loading import Source, keep_rows, load, open_source, special_id
-from .scoring import LogitModel, PromptReranker, Prompts, Scorer, check_batch_tokens
+from .prompting import Prompts, read
+from .scoring import LogitModel, PromptReranker, Scorer, check_batch_tokens
 
 _ASK = (
     "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing a "
@@ -41,8 +44,10 @@ class BgeLlmReranker(PromptReranker):
         compress_layers: the layers before which that happens, below the cutoff.
         precision: "auto" (bfloat16 on a GPU, float32 on the CPU), "fp32", "fp16" or "bf16".
         device: a torch device; None takes the best there is.
-        max_length: tokens of the passage, of which a query gets at most three quarters; the end of the passage is cut
-            where both are too long together.
+        max_length: tokens of query and passage, of which a query gets at most three quarters; a passage that does not
+            fit beside it is read in overlapping windows, and `score_windows` names the best.
+        pooling: how the windows of a text make its score: "max" is the best window's, "top3" the mean of the three
+            best, "first" the first window's, without reading the others (what truncation would give).
         batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 16,384 on a GPU.
         revision, cache_dir, local_files_only: as in huggingface_hub.snapshot_download.
 
@@ -67,6 +72,7 @@ class BgeLlmReranker(PromptReranker):
         precision: Precision = "auto",
         device: str | None = None,
         max_length: int = 1024,
+        pooling: Pooling = "max",
         batch_tokens: int | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
@@ -75,6 +81,7 @@ class BgeLlmReranker(PromptReranker):
         if instruction is not None:
             check_text(instruction, "instruction")
         self._max_length = check_count(max_length, "max_length", least=8)
+        self._pooling = check_pooling(pooling)
         check_batch_tokens(batch_tokens)
         source = open_source(
             model,
@@ -107,23 +114,39 @@ class BgeLlmReranker(PromptReranker):
             InvalidTextError: the query, the instruction or a text is not a string.
             EmbeddingError: naming the position of a text for which the model returned NaN.
         """
+        return self.score_windows(query, texts, instruction=instruction).scores
+
+    def score_windows(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Windowed:
+        """Return what `score` returns, and of each text that is read in windows the characters of the best.
+
+        Raises:
+            InvalidTextError, EmbeddingError: as `score`.
+        """
         check_text(query, "query")
         instruction = self.instruction if instruction is None else check_text(instruction, "instruction")
         texts = check_texts(texts)
         if not texts:
-            return np.empty(0, dtype=np.float32)
+            return Windowed(np.empty(0, dtype=np.float32), [])
         return self._scorer.score(self._prompts(query, texts, instruction), self._max_length)
 
     def _prompts(self, query: str, texts: list[str], instruction: str) -> Prompts:
         """Put together, token by token as FlagEmbedding does, three lines: A: query, B: passage, instruction."""
-        pieces = [f"A: {query}", "\n", instruction, *(f"B: {text}" for text in texts)]
-        encoded = self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-        asked, newline, ask, *passages = (item.ids for item in encoded)
-        before = [*self._begin, *asked[: self._max_length * 3 // 4], *newline]
+        encoded = self._tokenizer.encode_batch_fast([f"A: {query}", "\n", instruction], add_special_tokens=False)
+        asked, newline, ask = (item.ids for item in encoded)
+        most = self._max_length * 3 // 4
+        before = [*self._begin, *asked[:most], *newline]
         after = [*newline, *ask]
         room = min(self._max_length, self._max_length + len(after) - len(before))
-        rows = [np.array([*before, *ids[:room], *after], dtype=np.int32) for ids in passages]
-        return Prompts(rows, cut=sum(len(ids) > room for ids in passages), before=len(before), after=len(after))
+        pieces = read(self._tokenizer, "B: ", texts, room=room, pooling=self._pooling)
+        return Prompts(
+            [np.array([*before, *ids[:room], *after], dtype=np.int32) for ids in pieces.ids],
+            pieces.windows,
+            self._pooling,
+            cut=pieces.cut,
+            query_cut=len(asked) > most,
+            before=len(before),
+            after=len(after),
+        )
 
 
 def _open(source: Source, cutoff_layer: int | None, compress_ratio: int, compress_layers: Sequence[int]) -> LogitModel:

@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import require
 from ...types import FloatArray, IntArray
 from .loading import Source
-from .scoring import Prompts, pad, run_padded
+from .prompting import Prompts
+from .scoring import pad, run_padded
 
 
 class CausalModel:

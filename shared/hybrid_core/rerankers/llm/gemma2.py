@@ -18,7 +18,8 @@ from ...errors import InvalidInputError, ModelLoadError, require
 from ...types import FloatArray, IntArray
 from .layers import check_cutoff, lower_layers, take_head
 from .loading import Source, load
-from .scoring import Prompts, pad, run_padded
+from .prompting import Prompts
+from .scoring import pad, run_padded
 
 ARCHITECTURE = "CostWiseGemmaForCausalLM"
 _RATIOS = (1, 2, 4, 8)
@@ -168,9 +169,8 @@ def check_compression(ratio: int, layers: Sequence[int], cutoff: int) -> frozens
         raise InvalidInputError(f"compress_ratio={ratio!r} must be one of {', '.join(map(str, _RATIOS))}")
     if ratio == 1:
         return frozenset()
-    wrong = [layer for layer in layers if layer not in range(1, cutoff)]
-    if wrong or not layers:
+    if not isinstance(layers, (list, tuple)) or not layers or any(layer not in range(1, cutoff) for layer in layers):
         raise InvalidInputError(
-            f"compress_layers={tuple(layers)}: one or more from 1 to {cutoff - 1} are needed, below the cutoff"
+            f"compress_layers={layers!r:.80}: a list of one or more from 1 to {cutoff - 1} are needed, below the cutoff"
         )
     return frozenset(layers)

@@ -12,9 +12,11 @@ from ...checks import check_count, check_text, check_texts
 from ...encoders.runtimes.base import Precision
 from ...errors import InvalidInputError, ModelLoadError, require
 from ...types import FloatArray, IntArray
+from ..base import Windowed
+from ..windows import Pooling, check_pooling
 from .loading import Source, keep_rows, load, open_source, special_id
-from .prompting import shorten
-from .scoring import PromptReranker, Prompts, Scorer, check_batch_tokens, pad, run_padded
+from .prompting import Prompts, read, shorten
+from .scoring import PromptReranker, Scorer, check_batch_tokens, pad, run_padded
 
 _CLASSES = {"t5": "T5ForConditionalGeneration", "mt5": "MT5ForConditionalGeneration"}
 _ANSWERS = {"t5": ("true", "false"), "mt5": ("yes", "no")}
@@ -35,8 +37,10 @@ class MonoT5Reranker(PromptReranker):
             unicamp-dl/mt5-13b-mmarco-100k takes ("true", "false"), the Portuguese ptt5 models ("sim", "não").
         precision: "auto" (bfloat16 on a GPU, float32 on the CPU), "fp32", "fp16" or "bf16".
         device: a torch device; None takes the best there is.
-        max_length: tokens of the whole prompt, 512 in training, of which the query gets at most three quarters; the end
-            of the document is cut, never the "Relevant:" behind it.
+        max_length: tokens of the whole prompt, 512 in training, of which the query gets at most three quarters; a
+            document that does not fit beside it is read in overlapping windows, and `score_windows` names the best.
+        pooling: how the windows of a text make its score: "max" is the best window's, "top3" the mean of the three
+            best, "first" the first window's, without reading the others (what truncation would give).
         batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 16,384 on a GPU.
         revision, cache_dir, local_files_only: as in huggingface_hub.snapshot_download.
 
@@ -59,12 +63,14 @@ class MonoT5Reranker(PromptReranker):
         precision: Precision = "auto",
         device: str | None = None,
         max_length: int = 512,
+        pooling: Pooling = "max",
         batch_tokens: int | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
         self._max_length = check_count(max_length, "max_length", least=_ROOM)
+        self._pooling = check_pooling(pooling)
         check_batch_tokens(batch_tokens)
         source = open_source(
             model,
@@ -98,21 +104,34 @@ class MonoT5Reranker(PromptReranker):
             InvalidTextError: the query or a text is not a string.
             EmbeddingError: naming the position of a text for which the model returned NaN.
         """
+        return self.score_windows(query, texts).scores
+
+    def score_windows(self, query: str, texts: Sequence[str]) -> Windowed:
+        """Return what `score` returns, and of each text that is read in windows the characters of the best.
+
+        Raises:
+            InvalidTextError, EmbeddingError: as `score`.
+        """
         check_text(query, "query")
         texts = check_texts(texts)
         if not texts:
-            return np.empty(0, dtype=np.float32)
+            return Windowed(np.empty(0, dtype=np.float32), [])
         return self._scorer.score(self._prompts(query, texts), self._max_length)
 
     def _prompts(self, query: str, texts: list[str]) -> Prompts:
-        query = shorten(self._tokenizer, query, (self._max_length - _ROOM // 2) * 3 // 4)
-        asked = [f"Query: {query} Document: {text} Relevant:" for text in texts]
-        found = [item.ids for item in self._tokenizer.encode_batch_fast(asked, add_special_tokens=False)]
-        whole = self._max_length - len(self._end)
-        cut = [len(ids) > whole for ids in found]
-        shorter = whole - len(self._relevant)
-        bodies = [[*ids[:shorter], *self._relevant] if over else ids for ids, over in zip(found, cut, strict=True)]
-        return Prompts([np.array([*ids, *self._end], dtype=np.int32) for ids in bodies], cut=sum(cut))
+        short = shorten(self._tokenizer, query, (self._max_length - _ROOM // 2) * 3 // 4)
+        room = self._max_length - len(self._end)
+        asked = f"Query: {short} Document: "
+        pieces = read(self._tokenizer, asked, texts, " Relevant:", room=room, pooling=self._pooling)
+        shorter = room - len(self._relevant)
+        bodies = [ids if len(ids) <= room else [*ids[:shorter], *self._relevant] for ids in pieces.ids]
+        return Prompts(
+            [np.array([*ids, *self._end], dtype=np.int32) for ids in bodies],
+            pieces.windows,
+            self._pooling,
+            cut=pieces.cut,
+            query_cut=len(short) < len(query),
+        )
 
 
 class _EncoderDecoder:
@@ -148,7 +167,7 @@ def _answer_tokens(source: Source, answers: tuple[str, str]) -> list[int]:
     Raises:
         InvalidInputError: they are not two words, or begin with the same token.
     """
-    if isinstance(answers, str) or len(answers) != 2:
+    if not isinstance(answers, (list, tuple)) or len(answers) != 2:
         raise InvalidInputError(f"answers={answers!r} must be two words: for relevant and for not relevant")
     tokens = [source.first_token(check_text(word, "an answer")) for word in answers]
     if tokens[0] == tokens[1]:

@@ -11,10 +11,12 @@ from ...checks import check_count, check_text, check_texts
 from ...encoders.runtimes.base import Precision
 from ...errors import InvalidInputError, ModelLoadError, require
 from ...types import FloatArray
+from ..base import Windowed
+from ..windows import Pooling, check_pooling
 from .causal import CausalModel
 from .loading import keep_rows, load, open_source
-from .prompting import shorten
-from .scoring import PromptReranker, Prompts, Scorer, check_batch_tokens
+from .prompting import Prompts, read, shorten
+from .scoring import PromptReranker, Scorer, check_batch_tokens
 
 _BEFORE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -36,8 +38,11 @@ class Qwen3Reranker(PromptReranker):
             the model card advises; `score` takes another for one call.
         precision: "auto" (bfloat16 on a GPU, float32 on the CPU), "fp32", "fp16" or "bf16".
         device: a torch device; None takes the best there is.
-        max_length: tokens of the whole prompt, of which the query gets at most three quarters; the end of the document
-            is cut. The model's own limit where that is less.
+        max_length: tokens of the whole prompt, of which the query gets at most three quarters; a document that does not
+            fit beside it is read in overlapping windows, and `score_windows` names the best. The model's own limit
+            where that is less.
+        pooling: how the windows of a text make its score: "max" is the best window's, "top3" the mean of the three
+            best, "first" the first window's, without reading the others (what truncation would give).
         batch_tokens: the most tokens in a pass; None takes 4,096 on the CPU, 16,384 on a GPU.
         revision, cache_dir, local_files_only: as in huggingface_hub.snapshot_download.
 
@@ -59,6 +64,7 @@ class Qwen3Reranker(PromptReranker):
         precision: Precision = "auto",
         device: str | None = None,
         max_length: int = 8192,
+        pooling: Pooling = "max",
         batch_tokens: int | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
@@ -66,6 +72,7 @@ class Qwen3Reranker(PromptReranker):
     ) -> None:
         self.instruction = check_text(instruction, "instruction")
         check_count(max_length, "max_length", least=1)
+        self._pooling = check_pooling(pooling)
         check_batch_tokens(batch_tokens)
         source = open_source(
             model,
@@ -103,18 +110,32 @@ class Qwen3Reranker(PromptReranker):
 
         Raises:
             InvalidTextError: the query, the instruction or a text is not a string.
+            InvalidInputError: query and instruction leave no room for a text that does not fit beside them.
             EmbeddingError: naming the position of a text for which the model returned NaN.
+        """
+        return self.score_windows(query, texts, instruction=instruction).scores
+
+    def score_windows(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Windowed:
+        """Return what `score` returns, and of each text that is read in windows the characters of the best.
+
+        Raises:
+            InvalidTextError, InvalidInputError, EmbeddingError: as `score`.
         """
         check_text(query, "query")
         instruction = self.instruction if instruction is None else check_text(instruction, "instruction")
         texts = check_texts(texts)
         if not texts:
-            return np.empty(0, dtype=np.float32)
+            return Windowed(np.empty(0, dtype=np.float32), [])
         return self._scorer.score(self._prompts(query, texts, instruction), self._max_length)
 
     def _prompts(self, query: str, texts: list[str], instruction: str) -> Prompts:
-        query = shorten(self._tokenizer, query, self._room * 3 // 4)
-        asked = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: "
-        bodies = [item.ids for item in self._tokenizer.encode_batch_fast([asked + text for text in texts])]
-        rows = [np.array([*self._before, *ids[: self._room], *self._after], dtype=np.int32) for ids in bodies]
-        return Prompts(rows, cut=sum(len(ids) > self._room for ids in bodies))
+        short = shorten(self._tokenizer, query, self._room * 3 // 4)
+        asked = f"<Instruct>: {instruction}\n<Query>: {short}\n<Document>: "
+        pieces = read(self._tokenizer, asked, texts, room=self._room, pooling=self._pooling, special=True)
+        return Prompts(
+            [np.array([*self._before, *ids[: self._room], *self._after], dtype=np.int32) for ids in pieces.ids],
+            pieces.windows,
+            self._pooling,
+            cut=pieces.cut,
+            query_cut=len(short) < len(query),
+        )

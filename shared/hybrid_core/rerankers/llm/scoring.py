@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
 
@@ -16,31 +15,13 @@ from ...encoders.batching import run_batches
 from ...encoders.queue import BatchingQueue
 from ...errors import EmbeddingError
 from ...types import FloatArray, IntArray
+from ..base import Windowed
+from ..windows import MOST_WINDOWS, Pooling, Reports
+from .prompting import Prompts
 
 logger = logging.getLogger(__name__)
 
 _WAITING = 64  # full passes that may wait; callers beyond them wait for room
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prompts:
-    """The prompts of one call, as token ids.
-
-    Attributes:
-        rows: one a text.
-        cut: how many texts did not fit whole.
-        before, after: tokens ahead of the text and behind it, the same in all rows; for models that compress the text.
-    """
-
-    rows: list[IntArray]
-    cut: int
-    before: int = 0
-    after: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """All tokens, for the queue."""
-        return sum(map(len, self.rows))
 
 
 class LogitModel(Protocol):
@@ -74,7 +55,7 @@ class Scorer:
         self.device, self.precision = model.device, model.precision
         self._model, self._name = model, name
         self._batch_tokens = batch_tokens or (4_096 if model.device.startswith("cpu") else 16_384)
-        self._reported_truncation = False
+        self._reports = Reports(logger)
         # callers do not share passes: those of one call share the beginning of their prompts instead
         self._queue = BatchingQueue(
             self._run,
@@ -84,28 +65,41 @@ class Scorer:
             name=name,
         )
 
-    def score(self, prompts: Prompts, max_length: int) -> FloatArray:
-        """Return sigmoid(logit) of each prompt, float32 (n,).
+    def score(self, prompts: Prompts, max_length: int) -> Windowed:
+        """Return for each text the pooled sigmoid(logit) of its prompts, float32 (n,), and its best window.
 
         Args:
-            prompts: at least one.
-            max_length: what texts were cut to, for the report.
+            prompts: of at least one text.
+            max_length: what they were made to fit, for the report.
 
         Raises:
             EmbeddingError: naming the position of a text for which the model returned NaN.
         """
-        if prompts.cut and not self._reported_truncation:
-            self._reported_truncation = True
-            logger.warning(
-                "%d of %d texts are cut to fit max_length=%d; what lies beyond is not scored. "
-                "Split such texts, or raise max_length. Reported once.",
-                prompts.cut, len(prompts.rows), max_length,
-            )  # fmt: skip
+        self._report(prompts, max_length)
         logits = self._queue.call(prompts)
         if np.isnan(logits).any():
-            raise EmbeddingError(f"{self._name!r} returned NaN for text {int(np.flatnonzero(np.isnan(logits))[0])}")
+            position = prompts.text_of(int(np.flatnonzero(np.isnan(logits))[0]))
+            raise EmbeddingError(f"{self._name!r} returned NaN for text {position}")
         with np.errstate(over="ignore"):  # exp of a large number is infinity, and 1 / infinity the 0 that is meant
-            return (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+            scores: FloatArray = (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+        return prompts.pooled(scores)
+
+    def _report(self, prompts: Prompts, max_length: int) -> None:
+        if prompts.query_cut:
+            self._reports.give(
+                "the query has more tokens than max_length=%d leaves it, and its end is not read. Shorten it, or raise "
+                "max_length. Reported once.", max_length,
+            )  # fmt: skip
+        if prompts.cut and prompts.pooling == "first":
+            self._reports.give(
+                "%d of %d texts are cut to fit max_length=%d; what lies beyond is not scored, for pooling='first'. "
+                "Reported once.", prompts.cut, len(prompts.windows), max_length,
+            )  # fmt: skip
+        elif prompts.cut:
+            self._reports.give(
+                "%d of %d texts have over %d windows; what lies beyond is not scored. Split such texts, or raise "
+                "max_length. Reported once.", prompts.cut, len(prompts.windows), MOST_WINDOWS,
+            )  # fmt: skip
 
     def _run(self, jobs: list[Prompts]) -> list[FloatArray]:
         return [self._model.run(job, self._batch_tokens) for job in jobs]
@@ -162,11 +156,12 @@ def pad(rows: Sequence[IntArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class PromptReranker:
-    """What the rerankers of this folder share: a name, a scorer, and the most tokens of a prompt."""
+    """What the rerankers of this folder share: a name, a scorer, a length, and what is done about longer texts."""
 
     name: str
     _scorer: Scorer
     _max_length: int
+    _pooling: Pooling
 
     @property
     def device(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import shutil
 import sqlite3
@@ -21,10 +22,12 @@ def copy_folder(folder: Path, fingerprint: Fingerprint, target: Path) -> int:
     """Copy the truth, and the views where they are the truth's own; return the number of passages.
 
     Raises:
-        StorageError, StorageFullError: there is something at the target, or it cannot be written.
+        StorageError, StorageFullError: there is something at the target, it is in the folder, or cannot be written.
         IndexCorruptError: the truth is damaged.
     """
-    if target.exists():
+    if folder.resolve() in target.resolve().parents:
+        raise StorageError(f"{target} lies in the index itself, which sweeps its folder; choose another path")
+    if os.path.exists(target):  # which raises nothing, whatever the name
         raise StorageError(f"{target} exists already; choose another path for the backup")
     ledger = Ledger(folder, fingerprint)
     beside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")

@@ -32,6 +32,8 @@ from .writer_lock import WriterLock
 
 logger = logging.getLogger(__name__)
 
+_LOCK = "writer.lock"
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -65,12 +67,12 @@ class Ledger:
     def __init__(self, folder: Path, fingerprint: Fingerprint, dtype: DenseType | None = None) -> None:
         self.folder = folder
         self._path = folder / FILE
-        self._lock = WriterLock(folder / "writer.lock", thread_local=False)
+        self._lock = WriterLock(folder / _LOCK, thread_local=False)
         self._lock.process = os.getpid()
         self._fingerprint = fingerprint
         self._closed = False
         self._writer: Database | None = None
-        if self._path.exists() and not self._path.stat().st_size and (folder / "writer.lock").exists():
+        if _is_emptied(self._path):
             raise IndexCorruptError(f"{self._path} is empty; restore it from a backup, or delete the folder")
         migrate(folder, self._lock)
         self._db = Database(self._path, TABLES)
@@ -243,11 +245,11 @@ class Ledger:
         with self._db.errors():
             return {hash_: (place, unpack_sparse(t, w)) for hash_, place, t, w in self._db.select(sql, hashes)}
 
-    def metadata(self, start: int = 0) -> Iterator[tuple[int, dict[str, object]]]:
-        """Yield (place, metadata) of the passages from a place on, oldest write first."""
+    def metadata(self, start: int, end: int) -> Iterator[tuple[int, dict[str, object]]]:
+        """Yield (place, metadata) of the passages from one place to before another, oldest write first."""
         with self._db.errors():
-            sql = "SELECT place, metadata FROM passages WHERE place >= ? ORDER BY place"
-            for place, metadata in self._db.execute(sql, (start,)):
+            sql = "SELECT place, metadata FROM passages WHERE place >= ? AND place < ? ORDER BY place"
+            for place, metadata in self._db.execute(sql, (start, end)):
                 yield place, json.loads(metadata)
 
     def count(self) -> int:
@@ -398,12 +400,20 @@ def _remove(db: Database, ids: Sequence[str]) -> int:
     return len(gone)
 
 
+def _is_emptied(path: Path) -> bool:
+    """Whether the database is empty, though somebody has written to it: SQLite would take it for a new one."""
+    try:
+        return path.exists() and not path.stat().st_size and path.with_name(_LOCK).exists()
+    except OSError as error:  # no leave to look, or a name that no file can have
+        raise StorageError(f"{path.parent} cannot be used: {error}") from error
+
+
 def read_fingerprint(folder: Path) -> Fingerprint | None:
     """Return the fingerprint of the index in a folder, None if there is no index. Writes nothing."""
     path = folder / FILE
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         db = connect(path)
         try:
             row = db.execute("SELECT value FROM info WHERE key = 'fingerprint'").fetchone()
@@ -411,4 +421,6 @@ def read_fingerprint(folder: Path) -> Fingerprint | None:
             db.close()
     except sqlite3.Error as error:
         raise IndexCorruptError(f"{path} is damaged ({error}); restore it from a backup, or index again") from error
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be read: {error}") from error
     return None if row is None else Fingerprint(**json.loads(row[0]))

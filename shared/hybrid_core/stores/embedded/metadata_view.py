@@ -1,6 +1,12 @@
-"""The metadata view: which passages satisfy a filter, by columns that are built when a filter first needs them."""
+"""The metadata view: which passages satisfy a filter, by columns that are built when a filter first needs them.
+
+Places are divided into stretches, each at least twice as long as the next. New passages become a stretch of their own,
+and together with those before it where these are not long enough. So a passage's metadata is read log2(n) times in all.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,7 +14,16 @@ from ...filters import Filter, matches
 from ..columns import Column, Mask, evaluate, keys
 from .ledger import Ledger, State
 
-_TAIL = 1_000  # this many newer passages, or a tenth, are looked at one by one before the columns are built anew
+_TAIL = 250  # up to this many of the newest passages are looked at one by one, which takes some two milliseconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stretch:
+    """Columns, by key, of the places from `start` to before `end`."""
+
+    start: int
+    end: int
+    columns: dict[str, Column]
 
 
 class MetadataView:
@@ -20,8 +35,7 @@ class MetadataView:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._columns: dict[str, Column] = {}
-        self._built = 0  # the columns know the places before this one
+        self._stretches: list[_Stretch] = []
         self._last: tuple[str, State, Mask] | None = None
 
     def mask(self, filter: Filter, state: State) -> Mask:
@@ -38,24 +52,30 @@ class MetadataView:
         return self._last[2]
 
     def _evaluate(self, filter: Filter, size: int) -> Mask:
-        if size - self._built > max(_TAIL, self._built // 10):
-            self._columns, self._built = {}, size
-        self._build(keys(filter) - self._columns.keys())
-        mask = np.zeros(size, dtype=np.bool_)
-        mask[: self._built] = evaluate(filter, self._columns, self._built)
-        newer = [place for place, metadata in self._ledger.metadata(self._built) if matches(filter, metadata)]
+        built = self._stretches[-1].end if self._stretches else 0
+        if size - built > _TAIL:
+            built = self._grow(built, size)
+        mask, wanted = np.zeros(size, dtype=np.bool_), keys(filter)
+        for stretch in self._stretches:
+            self._build(stretch, wanted - stretch.columns.keys())
+            mask[stretch.start : stretch.end] = evaluate(filter, stretch.columns, stretch.end - stretch.start)
+        newer = [place for place, metadata in self._ledger.metadata(built, size) if matches(filter, metadata)]
         mask[newer] = True
         return mask
 
-    def _build(self, missing: set[str]) -> None:
+    def _grow(self, start: int, end: int) -> int:
+        while self._stretches and self._stretches[-1].end - self._stretches[-1].start < 2 * (end - start):
+            start = self._stretches.pop().start
+        self._stretches.append(_Stretch(start, end, {}))
+        return end
+
+    def _build(self, stretch: _Stretch, missing: set[str]) -> None:
         """Build columns, all that are missing in one pass over the metadata."""
         if not missing:
             return
         entries: dict[str, list[tuple[int, object]]] = {key: [] for key in missing}
-        for place, metadata in self._ledger.metadata():
-            if place >= self._built:
-                break
+        for place, metadata in self._ledger.metadata(stretch.start, stretch.end):
             for key in missing & metadata.keys():
-                entries[key].append((place, metadata[key]))
+                entries[key].append((place - stretch.start, metadata[key]))
         for key in missing:
-            self._columns[key] = Column(key, entries[key], self._built)
+            stretch.columns[key] = Column(key, entries[key], stretch.end - stretch.start)

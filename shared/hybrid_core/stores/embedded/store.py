@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import HybridError, IndexCorruptError, StorageError
 from ...filters import Filter
 from ...types import DenseType, Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from ..fit import check_fit
 from ..scoring import sparse_matrix, text_hash
 from .backup import copy_folder
 from .chroma_client import usable
@@ -23,6 +24,7 @@ from .dense_files import ViewState
 from .dense_view import DenseView
 from .folding import BackgroundFold, build_apart
 from .ledger import Ledger, State
+from .location import check_folder
 from .metadata_view import MetadataView
 from .rows import Rows
 from .snapshot import Snapshot
@@ -52,12 +54,12 @@ class EmbeddedStore:
 
     Raises:
         ModelMismatchError: the folder holds vectors of another model.
-        InvalidInputError: it keeps its vectors in another type.
+        InvalidInputError: it keeps its vectors in another type, or the folder is no path.
         IndexCorruptError, StorageError: the folder cannot be used.
     """
 
     def __init__(self, folder: str | Path, fingerprint: Fingerprint, *, dense_dtype: DenseType | None = None) -> None:
-        self._folder = Path(folder)
+        self._folder = check_folder(folder, "folder")
         self._fingerprint = fingerprint
         self._process = os.getpid()
         self._ledger = Ledger(self._folder, fingerprint, dense_dtype)
@@ -89,6 +91,7 @@ class EmbeddedStore:
         """Write passages in one transaction, replacing those with the same id."""
         if not passages:
             return
+        check_fit(passages, encoding, self._fingerprint)
         with self._own(self._writing):
             self._ledger.write(passages, encoding)
             if self._fold_is_due():
@@ -187,11 +190,12 @@ class EmbeddedStore:
         Others may read and write meanwhile. The folder appears when it is whole.
 
         Raises:
-            StorageError: there is something at that path already, or it cannot be written.
+            StorageError: there is something at that path already, it lies in the index, or it cannot be written.
             IndexCorruptError: the index is damaged; nothing is left at that path.
         """
+        target = check_folder(folder, "folder")
         with self._own(self._folding):  # the views stay as they are meanwhile
-            return copy_folder(self._folder, self._fingerprint, Path(folder))
+            return copy_folder(self._folder, self._fingerprint, target)
 
     def close(self) -> None:
         """Let go of files, and let the next writer in."""

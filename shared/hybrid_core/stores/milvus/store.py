@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from ..remote.access import (
     shown,
     write_info,
 )
+from ..remote.forks import keep_in_forks
 from ..remote.store import RemoteStore
 from .engine import MilvusEngine
 from .entities import indexes, range_indexes, schema
@@ -108,6 +110,7 @@ class MilvusStore(RemoteStore):
                 dedicated=True,
                 grpc_options=_CHANNEL,
             )
+            keep_in_forks(client)
             undo.callback(client.close)
             # Lite may also be served under a URL (`milvus-lite server`)
             lite = str(client.get_server_version(timeout=self._timeout)).startswith("milvus_lite")
@@ -166,12 +169,15 @@ def _index(client: Any, collection: str, keys: Sequence[str], timeout: float) ->
 def _start_lite(folder: Path) -> tuple[str, Any]:
     """Start Milvus Lite on a folder; return its address, and what stops it, which also happens when Python ends."""
     require("milvus_lite", "milvus")
+    if folder.is_file():
+        raise StorageError(f"{folder} is a file; Milvus Lite keeps its database in a folder, name another path")
     servers = require("milvus_lite.adapter.grpc.server", "milvus")
     folder.parent.mkdir(parents=True, exist_ok=True)
     server, database, port = servers.start_server_in_thread(str(folder.resolve()), host="127.0.0.1")
-    return f"http://127.0.0.1:{port}", weakref.finalize(server, _stop_lite, server.stop, database)
+    return f"http://127.0.0.1:{port}", weakref.finalize(server, _stop_lite, os.getpid(), server.stop, database)
 
 
-def _stop_lite(stop: Any, database: Any) -> None:
-    stop(grace=2).wait(2)
-    database.close()
+def _stop_lite(process: int, stop: Any, database: Any) -> None:
+    if process == os.getpid():  # a fork has copies, not the threads
+        stop(grace=2).wait(2)
+        database.close()

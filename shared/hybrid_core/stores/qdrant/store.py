@@ -24,6 +24,7 @@ from ..remote.access import (
     write_info,
 )
 from ..remote.facts import range_paths
+from ..remote.forks import keep_in_forks
 from ..remote.store import RemoteStore
 from .engine import QdrantEngine
 from .errors import QdrantGuard
@@ -96,6 +97,7 @@ class QdrantStore(RemoteStore):
         guard = QdrantGuard(f"Qdrant at {self._shown}", timeout)
         with ExitStack() as undo, guard:
             client = _connect(location, key, timeout)
+            keep_in_forks(client)
             undo.callback(client.close)
             adopted = self._open(client, fingerprint, names, adopt)
             if remote:

@@ -38,6 +38,10 @@ def check_location(location: object) -> str:
         raise InvalidInputError(f"location={location!r:.80} is no address and no path")
     if is_url(text):
         _check_url(text)
+    elif re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}/?", text):
+        raise InvalidInputError(
+            f"location={text!r:.80} could be a server or a folder; write 'http://{text:.80}' or './...'"
+        )
     return text
 
 

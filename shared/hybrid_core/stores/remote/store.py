@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 
 from ...checks import check_id, check_text, encode_metadata
-from ...errors import InvalidInputError
+from ...errors import StorageError
 from ...filters import Filter, matches
 from ...types import Encoding, Fingerprint, FloatArray, Passage, Scored, SparseVector, SparseWeighting
+from ..fit import check_fit
 from ..scoring import exact_dense_scores, sparse_matrix, text_hash, weighed
 from .conditions import NEVER, Condition, TextIs, admits
 from .facts import facts
@@ -34,6 +36,8 @@ class RemoteStore:
     A call writes in batches, each wholly or not at all, after every passage has been checked. When the server goes away
     between two of them, the batches before are there; writing the same again completes the call and doubles nothing.
 
+    A store serves the process that opened it: after a fork every call raises StorageError, and `close` does nothing.
+
     Args:
         engine: the database.
         fingerprint: of the encoder in use.
@@ -42,10 +46,11 @@ class RemoteStore:
 
     def __init__(self, engine: Engine, fingerprint: Fingerprint, *, local: bool) -> None:
         self._engine = engine
+        self._fingerprint = fingerprint
         self._vocabulary = fingerprint.vocabulary
-        self._dimension = fingerprint.dimension
         self._weighting = fingerprint.sparse_weighting
         self._clock = Clock()
+        self._process = os.getpid()
         self._lock: AbstractContextManager[object] = threading.RLock() if local else nullcontext()
 
     @property
@@ -61,16 +66,12 @@ class RemoteStore:
             BackendUnavailableError: the server went away; write the same again.
             StorageFullError, StorageError: the database refuses.
         """
-        if len(encoding) < len(passages) or encoding.dense.shape[1:] != (self._dimension,):
-            raise InvalidInputError(
-                f"{len(passages)} passages with vectors of shape {encoding.dense.shape}; "
-                f"({len(passages)}, {self._dimension}) is needed"
-            )
         if not passages:
             return
+        check_fit(passages, encoding, self._fingerprint)
         first = self._clock.take(len(passages))
         rows = [self._row(passage, encoding, i, first + i) for i, passage in enumerate(passages)]
-        with self._lock:
+        with self._own():
             self._engine.check(rows)
             self._engine.write(rows)
             written = {row.id: row.key for row in rows}
@@ -80,33 +81,33 @@ class RemoteStore:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete passages; return how many were there."""
-        with self._lock:
+        with self._own():
             found = self._found(ids, Parts.NONE)
             self._engine.remove([row.key for rows in found.values() for row in rows])
             return len(found)
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return the passages that are there, by id."""
-        with self._lock:
+        with self._own():
             found = self._found(ids, Parts.TEXT | Parts.METADATA)
         return {id_: Passage(id_, rows[0].text, json.loads(rows[0].metadata)) for id_, rows in found.items()}
 
     def ids(self, filter: Filter | None = None) -> list[str]:
         """Return the ids of all passages that satisfy the filter, oldest write first (by the writers' clocks)."""
         condition = admits(filter)
-        with self._lock:
+        with self._own():
             rows = self._kept(self._scan(condition, Parts.NONE if filter is None else Parts.METADATA), filter)
         return [id_ for _, id_ in sorted((row.seq, row.id) for row in rows)]
 
     def count(self) -> int:
         """Return the number of passages."""
-        with self._lock:
+        with self._own():
             return self._engine.count()
 
     def encodings(self, texts: Sequence[str]) -> tuple[list[int], Encoding | None]:
         """Return the positions of texts already here, and their vectors."""
         hashes = [text_hash(text).hex() for text in texts]
-        with self._lock:
+        with self._own():
             keys = self._keys_of_texts(list(dict.fromkeys(hashes)))
             rows = self._engine.fetch(list(keys.values()), Parts.DENSE | Parts.SPARSE) if keys else []
         known = {row.text_hash: (row.dense, _sparse(row)) for row in rows if row.dense is not None}
@@ -119,7 +120,7 @@ class RemoteStore:
 
     def sparse_vectors(self, ids: Sequence[str]) -> dict[str, SparseVector]:
         """Return the sparse vectors of the passages that are there, by id."""
-        with self._lock:
+        with self._own():
             return {id_: _sparse(rows[0]) for id_, rows in self._found(ids, Parts.SPARSE).items()}
 
     def search_dense(self, vector: FloatArray, k: int, filter: Filter | None = None) -> list[Scored]:
@@ -133,7 +134,7 @@ class RemoteStore:
             ids = [row.id for row in rows if row.dense is not None]
             return [Scored(id_, value) for id_, value in zip(ids, scores, strict=True)]
 
-        with self._lock:
+        with self._own():
             return self._search(vector, k, filter, Parts.DENSE, score)
 
     def search_sparse(self, vector: SparseVector, k: int, filter: Filter | None = None) -> list[Scored]:
@@ -154,20 +155,29 @@ class RemoteStore:
 
         if not query:
             return []
-        with self._lock:
+        with self._own():
             return self._search(vector, k, filter, Parts.SPARSE, score)
 
     def weigh(self, vector: SparseVector) -> SparseVector:
         """Return a query with the weights that it is scored with here."""
         if self._weighting == "plain" or vector.raw is not None:
             return vector
-        with self._lock:
+        with self._own():
             return weighed(vector, self._engine.inverse_frequencies(vector.indices.tolist()))
 
     def close(self) -> None:
         """Let go of connections and files."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._engine.close()
+
+    @contextmanager
+    def _own(self) -> Iterator[None]:
+        """Take the lock, in the process that the store was opened in: a fork would share its connections and files."""
+        if self._process != os.getpid():
+            raise StorageError(f"{self!r} was opened before a fork; open it again in the new process")
         with self._lock:
-            self._engine.close()
+            yield
 
     def _search(
         self, query: FloatArray | SparseVector, k: int, filter: Filter | None, part: Parts, score: _Score
