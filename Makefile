@@ -16,7 +16,7 @@ demo: .venv/installed-all
 	$(BIN)/bge-hybrid demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Old packages warn of newer ones below them, so warnings are no errors here. Left out is what cannot be there:
 # langchain-milvus 0.4 needs langchain-core 1.4.9.

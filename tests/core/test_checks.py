@@ -83,7 +83,7 @@ circular.append(circular)
         float("nan"), float("inf"), float("-inf"), (1, 2), {1, 2}, b"bytes", datetime.datetime(2024, 5, 1),
         object(), 1j, np.float32(1.5), np.int64(3), np.array([1]), [1, float("nan")], {"deep": (1,)}, "\ud800", ["\udfff"],
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_value_that_would_not_come_back_is_named_by_its_key(value: Any) -> None:
     """Fault 18: a lone surrogate. Fault 22: MetadataError naming the key."""

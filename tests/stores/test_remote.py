@@ -84,7 +84,7 @@ def test_a_condition_admits_all_that_satisfies_the_filter(expression: Filter, me
     assert holds(admits(expression), metadata) or not matches(expression, metadata)
 
 
-@pytest.mark.parametrize("expression", FILTERS, ids=lambda one: f"{one!r:.60}")
+@pytest.mark.parametrize("expression", FILTERS, ids=lambda one: type(one).__name__)
 def test_a_condition_admits_all_odd_values_that_satisfy_the_filter(expression: Filter) -> None:
     condition = admits(expression)
     for entry in ENTRIES:
