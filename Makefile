@@ -21,7 +21,7 @@ test: .venv/installed-dev
 # Old packages warn of newer ones below them, so warnings are no errors here. Left out is what cannot be there:
 # langchain-milvus 0.4 needs langchain-core 1.4.9.
 test-lowest: .venv-lowest/installed
-	$(LOWEST)/python -m pytest -W default $(addprefix --ignore=tests/,docs training \
+	$(LOWEST)/python -m pytest -n 2 --dist loadfile -W default $(addprefix --ignore=tests/,docs training \
 		langchain/test_langchain_sparse_milvus.py)
 
 lint: .venv/installed-dev
@@ -46,7 +46,8 @@ clean:
 	$(LOWEST)/python -m pip install --quiet --constraint constraints-lowest.txt \
 		--editable ".[torch,langchain,langchain-qdrant,llamaindex,files,onnx,export,flag,bm25,remote,mteb,qdrant,milvus]" \
 		hypothesis langchain-chroma langchain-classic langchain-community langchain-tests lark \
-		llama-index-vector-stores-chroma llama-index-vector-stores-qdrant pyarrow pytest pytest-asyncio pytest-socket
+		llama-index-vector-stores-chroma llama-index-vector-stores-qdrant pyarrow pytest pytest-asyncio pytest-socket \
+		pytest-xdist
 	touch $@
 
 .venv/bin/python .venv-lowest/bin/python:

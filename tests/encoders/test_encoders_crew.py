@@ -106,6 +106,18 @@ def test_no_other_thread_is_limited_while_a_pass_runs_and_nobody_is_after_it() -
     assert (inside, seen, torch.get_num_threads()) == (2, [4], 4)
 
 
+def test_torch_gets_its_threads_back_with_other_libraries_of_threads_in_the_process() -> None:
+    """These two bring two more copies of OpenMP, and an OpenBLAS that runs on one of them."""
+    import faiss  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+
+    machine = Machine()
+    machine.crowded = True
+    while machine.run(1) == [4]:
+        assert torch.get_num_threads() == 4
+    assert torch.get_num_threads() == 4
+
+
 def test_a_pass_that_fails_is_not_learned_from_and_takes_its_limit_with_it() -> None:
     machine = Machine()
     machine.crowded = True

@@ -34,7 +34,8 @@ class Crew:
     def __init__(self, device: str, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._torch = require("torch", "torch")
         self._idle = not device.startswith("cpu")
-        self._pools = require("threadpoolctl", "torch").ThreadpoolController()
+        # of OpenMP alone: giving a BLAS its threads back changes those of torch where both run on one OpenMP
+        self._pools = require("threadpoolctl", "torch").ThreadpoolController().select(user_api="openmp")
         self._clock = clock
         self._lock = threading.Lock()
         self._halved = False
@@ -55,7 +56,7 @@ class Crew:
             halved = self._halved != trial
         began = self._clock()
         if halved:
-            with self._pools.limit(limits=threads // 2, user_api="openmp"):
+            with self._pools.limit(limits=threads // 2):
                 yield
         else:
             yield
