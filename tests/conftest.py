@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, so 
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,12 @@ def ctrl_c_interrupts() -> None:
     """A shell starts what runs in the background with SIGINT ignored, and Python leaves it so."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_event_loop() -> None:
+    """LlamaIndex leaves the main thread's loop open where it may ask for one before any other has been set."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")

@@ -135,10 +135,10 @@ def test_a_fold_begins_when_writes_have_ceased_and_is_taken_into_use(
         assert each.delete(["p0001", "p1195", "p1201"]) == 3
     until(lambda: store._dense.rows == 1_550)
     assert answers(store) == answers(reader) == answers(memory)
-    store.optimize()  # what was deleted after the last write, if that came when the fold had begun
     monkeypatch.setattr("hybrid_core.stores.embedded.snapshot._EXACT", 1_000)
     for each in (store, reader):
-        assert hnsw_rows(each) == each.count() == 1_497
+        assert each.count() == 1_497
+        assert hnsw_rows(each) in range(1_548, 1_551)  # two may have been deleted before the fold began
         for text in ("text number 3", "text number 1190", "text number 1499"):
             assert each.search_dense(dense_of(text), 1) == memory.search_dense(dense_of(text), 1)
     reader.close()

@@ -16,7 +16,7 @@ POINTERS = {
     "garbage": "{not json",
     "a list": "[]",
     "another object": '{"a": 1}',
-    "a folder that is not there": '{"folder": "dense-9", "token": "t", "rows": 6000, "deletions": 0, "dead": 0, "digests": {}}',
+    "a folder that is not there": '{"folder": "dense-9", "token": "t", "rows": 6000, "size": 6000, "digests": {}}',
 }
 
 

@@ -108,12 +108,38 @@ def test_a_second_fold_takes_in_what_changed(store: EmbeddedStore, folded_index:
     changes = {f"p{ROWS + i:05d}": QUERIES[i] for i in range(50)} | {f"p{i:05d}": v for i, v in enumerate(unit(3, 100))}
     changes |= dict.fromkeys(f"p{i:05d}" for i in range(100, 400))
     assert recall(store, truth(changes)) >= 0.95
-    assert hnsw_rows(store) == ROWS + 50 - 300
+    assert hnsw_rows(store) == ROWS + 150  # what was deleted or replaced is passed over
     assert len(list(folded_index.glob("dense-*"))) == 1
     store.close()
     again = EmbeddedStore(folded_index, MODEL)
     assert recall(again, truth(changes)) >= 0.95
     again.close()
+
+
+def test_no_passage_is_lost_by_folds_that_take_in_replacements_and_deletions(
+    store: EmbeddedStore, folded_index: Path
+) -> None:
+    """Chroma 1.5.9 loses live passages when it is told of deletions (chroma-core/chroma#7758), so it is not."""
+    vectors = unit(7, 1_700)
+    for start in range(0, 1_700, 850):
+        store.delete([f"p{i:05d}" for i in range(ROWS - 400 + start // 4, ROWS - 200 + start // 4)])
+        write(store, range(start, start + 850), vectors[start : start + 850])
+        store.optimize()
+    store.close()
+    again = EmbeddedStore(folded_index, MODEL)
+    assert hnsw_rows(again) == ROWS + 1_700 > 1.3 * again.count()
+    assert [again.search_dense(vector, 1)[0].id for vector in vectors] == [f"p{i:05d}" for i in range(1_700)]
+    again.close()
+
+
+def test_a_fold_that_would_leave_too_many_dead_builds_anew(store: EmbeddedStore) -> None:
+    store.delete([f"p{i:05d}" for i in range(990)])
+    write(store, range(990, 2_500), vectors := unit(7, 1_510))
+    assert store.optimize() == hnsw_rows(store) == store.count() == ROWS - 990
+    assert [store.search_dense(vector, 1)[0].id for vector in vectors] == [f"p{i:05d}" for i in range(990, 2_500)]
+    store.delete([f"p{i:05d}" for i in range(ROWS)])
+    assert store.optimize() == 0
+    assert store.search_dense(QUERIES[0], 10) == []
 
 
 def test_an_open_reader_follows_a_fold_by_another_object(store: EmbeddedStore, folded_index: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,6 @@ from hybrid_core.rerankers.llm.gemma2 import merges
 KINDS = ("gemma", "layerwise", "lightweight")
 LONG = [*TEXTS, "worker task queue " * 60, "short"]
 COMPRESSION = [(2, (1,), None), (4, (1, 2), 3), (8, (2, 3), LAYERS), (2, (1, 2, 3), LAYERS)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models are too small to gain by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

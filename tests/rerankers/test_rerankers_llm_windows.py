@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-import torch
 from llm_checkpoints import QUERY, write_gemma, write_layerwise, write_lightweight, write_qwen3, write_t5
 
 from hybrid_core import (
@@ -33,15 +32,6 @@ ENGLISH = " ".join(
 CHINESE = "".join(f"网关限流：每分钟{i}次，任务{i * 3 % 11}重试。" for i in range(40))
 TEXTS = ["short", ENGLISH, "", CHINESE, "  " + ENGLISH[300:] + "  \n"]
 LENGTHS = {"gemma": 64, "layerwise": 64, "lightweight": 64, "qwen3": 220, "t5": 96, "mt5": 96, "spiece": 96}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models are too small to gain by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=LENGTHS)
@@ -103,7 +93,7 @@ def test_each_window_scores_as_its_own_text_does(load: Load, pooling: str) -> No
         alone = reranker.score(QUERY, [text[start:end] for start, end in spans])
         expected = alone.max() if pooling == "max" else np.sort(alone)[-3:].mean()
         assert score == pytest.approx(expected, abs=1e-5)
-        assert best == spans[int(alone.argmax())]
+        assert alone[spans.index(best)] == pytest.approx(alone.max(), abs=1e-5)  # two may be as good
         assert np.ptp(alone) > 1e-3
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,6 @@ from hybrid_core.types import FloatArray
 
 KINDS = {"t5": ("▁true", "▁false"), "mt5": ("▁yes", "▁no"), "t5-spiece": ("▁true", "▁false")}
 SPACES = ["  spaces  around  ", "a line\nand another\n"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models are too small to gain by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

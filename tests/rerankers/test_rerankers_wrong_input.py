@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from checkpoints import TINY, write_reranker
 from llm_checkpoints import write_gemma, write_layerwise, write_lightweight, write_qwen3, write_t5
 
@@ -38,15 +37,6 @@ from hybrid_core import (
 CROSS = Path(str(files("hybrid_core") / "models" / "tiny_reranker"))
 APIS = ("tei", "vllm", "infinity", "cohere", "jina", "voyage")
 LOCAL = ("cross", "late", "combined", "gemma", "layerwise", "lightweight", "qwen3", "t5", "cascade", "calibrated")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models are too small to gain by more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ class PlainSpec:
 class PlainEncoder:
     """Vectors that are a function of the text. A text of one of these kinds does as it says:
 
-    "nan", "error", "die", "kill", "hold" (writes a file "held", then waits for a file "go"), "environment".
+    "nan", "error", "die", "kill", "hold" (writes a file "held", then waits for a file "go"), "until answered" (waits for
+    a file "answered", a minute at most), "environment".
     """
 
     fingerprint: Fingerprint = FINGERPRINT
@@ -76,6 +77,12 @@ class PlainEncoder:
             case "hold":
                 (self.folder / "held").write_text(str(os.getpid()))
                 while not (self.folder / "go").exists():
+                    time.sleep(0.002)
+            case "until answered":
+                deadline = time.monotonic() + 60
+                while not (self.folder / "answered").exists():
+                    if time.monotonic() > deadline:
+                        raise EmbeddingError("nobody was answered meanwhile")
                     time.sleep(0.002)
             case "environment":
                 (self.folder / f"threads of {self.device}").write_text(os.environ.get("OMP_NUM_THREADS", "all"))

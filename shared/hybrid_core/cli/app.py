@@ -14,7 +14,7 @@ from ..errors import HybridError, InvalidInputError, MissingDependencyError
 from ..types import Passage
 from . import importing, upkeep
 from .evaluate import evaluate
-from .models import ModelOption, load_encoder, load_reranker
+from .models import RERANKER_NAMES, ModelOption, load_encoder, load_reranker
 from .tune import tune
 
 if TYPE_CHECKING:
@@ -70,13 +70,7 @@ def search(
     filter: Annotated[
         list[str] | None, typer.Option("--filter", help="KEY=VALUE; only passages with this metadata.")
     ] = None,
-    rerank: Annotated[
-        str | None,
-        typer.Option(
-            help="A reranker's hub name or folder, 'tiny' for the small one in the package, 'late' for the model's own "
-            "multi-vectors, 'combined' for these with its other scores, 'tei:URL', 'cohere:MODEL' and so on."
-        ),
-    ] = None,
+    rerank: Annotated[str | None, typer.Option(help=f"The reranker: {RERANKER_NAMES}")] = None,
     budget_ms: Annotated[
         float | None, typer.Option(help="Milliseconds that reranking may take; the rest keeps its fused order.")
     ] = None,

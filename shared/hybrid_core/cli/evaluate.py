@@ -13,7 +13,7 @@ import typer
 
 from ..errors import InvalidInputError, require
 from ..types import Passage
-from .models import ModelOption, load_encoder, load_reranker
+from .models import RERANKER_NAMES, ModelOption, load_encoder, load_reranker
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,9 +38,7 @@ def evaluate(
         typer.Option(help="The index folder; built from DATA if missing. [default: index in --out, else none is kept]"),
     ] = None,
     model: ModelOption = None,
-    rerank: Annotated[
-        str | None, typer.Option(help="The reranker of 'rerank': a hub name or folder, 'tiny', or 'late'.")
-    ] = None,
+    rerank: Annotated[str | None, typer.Option(help=f"The reranker of 'rerank': {RERANKER_NAMES}")] = None,
     systems: Annotated[
         str | None,
         typer.Option(

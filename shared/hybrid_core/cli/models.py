@@ -25,6 +25,11 @@ ModelOption = Annotated[
     ),
 ]
 
+RERANKER_NAMES = (
+    "a hub name or folder, 'tiny' for the small one in the package, 'late' for the model's own multi-vectors, "
+    "'combined' for these with its other scores, 'tei:URL', 'cohere:MODEL' and so on."
+)
+
 
 def load_encoder(model: str | None, folder: Path) -> BgeM3Encoder:
     """Load the encoder named, else the one that the index in the folder was built with."""

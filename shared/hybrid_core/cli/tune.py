@@ -13,7 +13,7 @@ import typer
 
 from ..errors import InvalidInputError, StorageError
 from .evaluate import fill_index, held_passages
-from .models import ModelOption, load_encoder, load_reranker
+from .models import RERANKER_NAMES, ModelOption, load_encoder, load_reranker
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,9 +35,7 @@ def tune(
         Path | None, typer.Option(help="The index folder; built from DATA if missing. [default: none is kept]")
     ] = None,
     model: ModelOption = None,
-    rerank: Annotated[
-        str | None, typer.Option(help="The reranker to try too: a hub name or folder, 'tiny', or 'late'.")
-    ] = None,
+    rerank: Annotated[str | None, typer.Option(help=f"The reranker to try too: {RERANKER_NAMES}")] = None,
     target: Annotated[str, typer.Option(help="best, or cheapest: the least latency within 1 % of the best.")] = "best",
     max_ms: Annotated[
         float | None,

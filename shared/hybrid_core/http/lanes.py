@@ -52,7 +52,7 @@ class Lanes:
                 under_way.append(self._pool.submit(run, item))
             while under_way:
                 yield under_way.popleft().result()
-        except Exception as error:
+        except Exception as error:  # of the oldest call, which may have been called off by a younger one's failure
             if failed and error in failed:
                 raise failed[0] from failed[0].__cause__
             raise

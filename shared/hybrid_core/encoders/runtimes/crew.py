@@ -47,8 +47,8 @@ class Crew:
     @contextmanager
     def at_work(self, tokens: int) -> Iterator[None]:
         """Run one pass over so many tokens inside."""
-        threads = self._torch.get_num_threads()
-        if self._idle or threads == 1:
+        threads = 1 if self._idle else self._torch.get_num_threads()
+        if threads == 1:
             yield
             return
         with self._lock:

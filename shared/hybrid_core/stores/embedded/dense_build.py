@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import StorageError, StorageFullError
 from ...types import Fingerprint
 from .chroma_client import close_client, open_client, panics
 from .dense_files import ViewState, check_files, copy_files, digests_of, read_state
 from .dense_view import COLLECTION
-from .ledger import Ledger
+from .ledger import Ledger, State
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 2_000
 _SPACE, _SPACE_MORE = 14, 600  # bytes a number, and a row, that Chroma wants, of which a third is gone in the end
-_WORN = 0.3  # of the rows in an HNSW index; more dead ones than that and it is built from nothing
+# Of the vectors in an HNSW index. What is deleted stays in it and is passed over by searches: Chroma 1.5.9 that is told
+# of deletions loses live passages (chroma-core/chroma#7758). If more than this would be dead, it is built from nothing.
+_WORN = 0.3
 
 
 def build(
@@ -50,12 +53,9 @@ def build(
     """
     ledger = Ledger(folder, fingerprint)
     try:
-        old = read_state(folder, ledger.info("dense_view"))
-        if old and old.dead > _WORN * old.rows:
-            old = None
         try:
             with panics():
-                return _write(ledger, old, folder, progress)
+                return _write(ledger, folder, progress)
         except StorageError:
             raise
         except Exception as error:  # Chroma raises many kinds
@@ -66,34 +66,28 @@ def build(
         ledger.close()
 
 
-def _write(
-    ledger: Ledger, old: ViewState | None, folder: Path, progress: Callable[[int], object] | None
-) -> tuple[ViewState, int] | None:
-    target = _new_target(folder)
-    client = _open_copy(folder, old, target) if old else None
-    if client is None:  # under a name of its own: Chroma remembers the other
-        old, target = None, _new_target(folder)
-        client = open_client(target)
-    made = None
+def _write(ledger: Ledger, folder: Path, progress: Callable[[int], object] | None) -> tuple[ViewState, int] | None:
+    old = read_state(folder, ledger.info("dense_view"))
+    state, live, places = _rows_from(ledger, old.rows if old else 0)
+    size = len(places) + (old.size if old else 0)
+    target, client, made = _new_target(folder), None, None
+    if old and size - live <= _WORN * size:
+        client = _open_copy(folder, old, target)  # a damaged one is built anew, whether anything is new or not
     try:
-        start, known = (old.rows, old.deletions) if old else (0, 0)
-        with ledger.reading():
-            state = ledger.state()
-            places, _ = ledger.rows(start)
-            removed, blocks = ledger.removed(known), ledger.blocks(start)
-        gone = [str(place) for place in removed.tolist() if place < start]
-        if not len(places) and not len(removed):
+        if client is None:  # under a name of its own: Chroma remembers the other
+            old, target = None, _new_target(folder)
+            state, size, places = _rows_from(ledger, 0)
+            client = open_client(target)
+        if not len(places):
             return None
         file = ledger.vectors(state.vectors)
-        for block in blocks:
+        for block in ledger.blocks(old.rows if old else 0):
             file.check(*block)
         vectors = file.rows(state.rows)
         collection = client.get_or_create_collection(
             COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "ip"}}
         )
         batch = min(_BATCH, client.get_max_batch_size())
-        for at in range(0, len(gone), batch):
-            collection.delete(ids=gone[at : at + batch])
         for at in range(0, len(places), batch):
             part = places[at : at + batch]
             collection.add(ids=[str(place) for place in part], embeddings=vectors[part].astype(np.float32, copy=False))
@@ -102,13 +96,19 @@ def _write(
         close_client(client)
         digests = digests_of(target)
         _sync(target)
-        dead = (old.dead if old else 0) + len(gone)
-        made = ViewState(target.name, target.name, state.rows, state.deletions, dead, digests)
+        made = ViewState(target.name, target.name, state.rows, size, digests)
         return made, len(places)
     finally:
-        close_client(client)
+        if client is not None:
+            close_client(client)
         if made is None:
             shutil.rmtree(target, ignore_errors=True)
+
+
+def _rows_from(ledger: Ledger, start: int) -> tuple[State, int, NDArray[np.int64]]:
+    """Return how far the truth has come, how many passages there are, and the places of those from a place on."""
+    with ledger.reading():
+        return ledger.state(), ledger.count(), ledger.rows(start)[0]
 
 
 def _open_copy(folder: Path, old: ViewState, target: Path) -> Any:

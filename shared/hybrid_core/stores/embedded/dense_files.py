@@ -23,17 +23,15 @@ class ViewState:
     Attributes:
         folder: the folder in use; a new name for each fold.
         token: what the truth must hold too; a truth restored from a backup holds another.
-        rows: the view knows the places before this one,
-        deletions: and the deletions up to this number;
-        dead: so many of the rows in its HNSW index have been deleted.
+        rows: the view knows the places before this one;
+        size: so many vectors are in its HNSW index, deleted ones included.
         digests: of its HNSW files.
     """
 
     folder: str
     token: str
     rows: int
-    deletions: int
-    dead: int
+    size: int
     digests: dict[str, str]
 
 

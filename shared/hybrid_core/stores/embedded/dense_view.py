@@ -58,9 +58,8 @@ class DenseView:
     def search(self, vector: FloatArray, n: int, token: str | None) -> NDArray[np.int64] | None:
         """Return about n places near a unit vector (d,).
 
-        Passages that were deleted since the last fold may be among them. None if another view than the one meant is in
-        use by now, if it is being opened still, or if it turns out to be damaged: it is then dropped, until the next
-        fold builds it anew.
+        Deleted passages may be among them. None if another view than the one meant is in use by now, if it is being
+        opened still, or if it turns out to be damaged: it is then dropped, until the next fold builds it anew.
         """
         with self._lock:
             state = self._state

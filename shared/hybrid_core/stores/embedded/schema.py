@@ -10,7 +10,7 @@ FORMAT = 2  # 1: dense vectors in the database too, see `migration`
 FILE = "passages.sqlite3"
 
 # A passage's place is the number of its row in the file of dense vectors. It is never given to another, so "what is new
-# since" is two questions that a view and another process ask alike: places from n on, and deletions from m on.
+# since" is two questions: places from n on, which views ask too, and deletions from m on.
 TABLES = """
 CREATE TABLE IF NOT EXISTS info (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS passages (
