@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -142,7 +143,7 @@ def test_ctrl_c_while_waiting_takes_the_job_back(callers: Callers, queue: Number
     main = threading.get_ident()
 
     def interrupt() -> None:
-        until(lambda: queue.load().waiting == 1)
+        until(lambda: queue.load().waiting == 1 and sys._current_frames()[main].f_code.co_name == "wait")
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupter = threading.Thread(target=interrupt)
