@@ -79,6 +79,11 @@ def serve(name: str, folder: Path, count: int, truth: Truth, emit: Emit) -> None
     if system.sparse_side:
         system.sparse(queries.sparse(0))
         emit(open_both=time.perf_counter() - begin)
+    view = getattr(getattr(system, "store", None), "_dense", None)
+    if view is not None and view.rows:  # it is opened in the background, and searches are exact until then
+        view.wait()
+        emit(open_view=time.perf_counter() - begin)
+    if system.sparse_side:
         found = _measure(emit, "sparse", lambda i: system.sparse(queries.sparse(i)), len(queries))
         emit(sparse_recall=agreement(found, truth.sparse))
     found = _measure(emit, "dense", lambda i: system.dense(queries.dense[i]), len(queries))

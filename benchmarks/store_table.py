@@ -32,6 +32,7 @@ def rows(columns: Mapping[str, Measures]) -> tuple[list[str], list[list[str]]]:
         ("its ten best equal to the exact ones", "hybrid_agreement", "{:.3f}".format),
         ("open to the first dense answer, s", "open_dense", "{:.2f}".format),
         ("open to the first answer of both sides, s", "open_both", "{:.2f}".format),
+        ("open until HNSW answers, exact before, s", "open_view", "{:.2f}".format),
         ("memory after the queries, own + pages of files, MB", "memory", _memory),
         ("disk, of vectors + text", "disk_ratio", "{:.2f}".format),
         ("truth alone", "truth_ratio", "{:.2f}".format),

@@ -70,6 +70,7 @@ def built_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folded_index(built_index: Path, tmp_path: Path) -> Path:
-    """A copy of the folded index, for one test."""
+def folded_index(built_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the folded index, for one test; its HNSW is asked, few as its rows are."""
+    monkeypatch.setattr("hybrid_core.stores.embedded.snapshot._EXACT", 5_000)
     return Path(shutil.copytree(built_index, tmp_path / "folded"))

@@ -323,7 +323,8 @@ def test_an_index_of_float16_through_the_front_door(tmp_path: Path, encoder: Bge
         HybridIndex.open(tmp_path / "index", encoder=encoder, dense_dtype="float32")
 
 
-def test_float16_with_folds_and_compaction(tmp_path: Path) -> None:
+def test_float16_with_folds_and_compaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybrid_core.stores.embedded.snapshot._EXACT", 5_000)
     store = EmbeddedStore(tmp_path / "index", MODEL, dense_dtype="float16")
     write_corpus(store, range(ROWS), CORPUS)
     assert store.optimize() == ROWS

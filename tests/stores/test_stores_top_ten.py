@@ -114,7 +114,6 @@ def test_with_an_approximate_dense_index_98_of_100_are_the_exact_ones(
 ) -> None:
     """HNSW is asked, however few passages there are. Of equal scores any counts; `pytest -rP` shows the recall."""
     monkeypatch.setattr("hybrid_core.stores.embedded.snapshot._EXACT", 0)
-    monkeypatch.setattr("hybrid_core.stores.embedded.snapshot._EXACT_ALLOWED", 0)
     store = EmbeddedStore(tmp_path / "index", MODEL)
     recalled = total = 0
     with fill(store) as index:

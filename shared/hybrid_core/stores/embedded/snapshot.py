@@ -14,8 +14,7 @@ from .dense_view import DenseView
 from .postings import Postings
 from .vectors_file import scan, scan_some
 
-_EXACT = 5_000  # up to this many passages a look at every vector is as fast as HNSW,
-_EXACT_ALLOWED = 20_000  # and up to this many under a filter, of which HNSW knows nothing
+_EXACT = 20_000  # up to this many passages a look at every vector is as fast as HNSW, and misses none
 _DEEPEST = 2_000  # more than this many are not asked of HNSW
 _SHARE = 3  # where less than one in so many is allowed, only those are looked at
 
@@ -70,7 +69,7 @@ class Snapshot:
         """
         allowed = self.allowed[: self.tail]
         left = int(np.count_nonzero(allowed))
-        if left > (_EXACT if self.allowed is self.alive else _EXACT_ALLOWED):
+        if left > _EXACT:
             wanted = ceil(k * len(allowed) / left)
             while wanted <= _DEEPEST:
                 found = self.dense.search(vector, min(2 * wanted, len(allowed)), self.token)
