@@ -45,7 +45,7 @@ def build(
         progress: called with the number of passages added, after each batch.
 
     Returns:
-        The view, for `DenseView.switch`, and the number of passages added; None if nothing has changed.
+        The view, for `DenseView.switch`, and the number of passages added; None if there are none to add.
 
     Raises:
         IndexCorruptError: the vectors are not as they were written.
@@ -77,9 +77,10 @@ def _write(ledger: Ledger, folder: Path, progress: Callable[[int], object] | Non
         if client is None:  # under a name of its own: Chroma remembers the other
             old, target = None, _new_target(folder)
             state, size, places = _rows_from(ledger, 0)
-            client = open_client(target)
         if not len(places):
             return None
+        if client is None:
+            client = open_client(target)
         file = ledger.vectors(state.vectors)
         for block in ledger.blocks(old.rows if old else 0):
             file.check(*block)
