@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from hybrid_core import BgeM3Encoder, CrossEncoderReranker, InvalidInputError, ModelLoadError
-from hybrid_core.encoders.runtimes.packing import pack
+from hybrid_core.encoders.runtimes import transformer
+from hybrid_core.encoders.runtimes.linear import plain
+from hybrid_core.encoders.runtimes.packing import least_filled, pack
 from hybrid_core.encoders.runtimes.torch_scorer import TorchScorer
 from hybrid_core.types import IntArray
 
@@ -28,14 +30,14 @@ def rows_of(lengths: list[int], seed: int = 0, *, low: int = 5) -> list[IntArray
     return [random.integers(low, 10_600, size=n).astype(np.int32) for n in lengths]
 
 
-@given(LENGTHS)
-def test_a_pack_holds_every_token_once_and_knows_the_way_back(lengths: list[int]) -> None:
+@given(LENGTHS, st.sampled_from([0.5, 0.85, 1.0]))
+def test_a_pack_holds_every_token_once_and_knows_the_way_back(lengths: list[int], filled: float) -> None:
     rows = rows_of(lengths)
     packed = pack(rows, None, 1)
     np.testing.assert_array_equal(packed.ids[packed.token_order()], np.concatenate(rows))
-    assert sum(group.end - group.start for group in packed.groups) == len(packed.ids)
-    for group in packed.groups:
-        assert group.lengths.min() >= 0.85 * group.lengths.max()
+    assert sum(group.end - group.start for group in packed.groups(filled)) == len(packed.ids)
+    for group in packed.groups(filled):
+        assert group.lengths.min() >= filled * group.lengths.max()
 
 
 def test_roberta_positions_pass_over_padding_ids_within_a_text() -> None:
@@ -48,12 +50,29 @@ def test_bert_positions_begin_at_zero_in_every_text() -> None:
     assert packed.positions.tolist() == [0, 1, 2, 0, 1]
 
 
-def test_padding_is_under_a_seventh_of_what_attention_sees_and_nothing_elsewhere() -> None:
+@pytest.mark.parametrize(("device", "padding"), [("cpu", 0), ("cuda:0", 1 / 7)])
+def test_padding_is_nothing_on_the_cpu_and_under_a_seventh_of_what_attention_sees_on_a_gpu(
+    device: str, padding: float
+) -> None:
     lengths = np.clip(np.random.default_rng(0).lognormal(4, 0.8, 512).astype(int), 4, 512).tolist()
     packed = pack(rows_of(lengths), None, 1)
-    seen = sum(len(group.lengths) * int(group.lengths[0]) for group in packed.groups)
+    groups = packed.groups(least_filled(device))
+    seen = sum(len(group.lengths) * int(group.lengths[0]) for group in groups)
     assert len(packed.ids) == sum(lengths)
-    assert seen < len(packed.ids) / (1 - 1 / 7)
+    assert len(packed.ids) <= seen <= len(packed.ids) / (1 - padding)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_laid_out_once_multiply_as_they_were(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(96, 160).to(dtype), torch.randn(96).to(dtype)
+    multiply = plain(weight.clone(), bias)
+    for tokens in (1, 13, 700):
+        x = torch.randn(tokens, 160).to(dtype)
+        expected = x.double() @ weight.double().T + bias.double()
+        torch.testing.assert_close(
+            multiply(x).double(), expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.15
+        )
 
 
 def write_classifier(folder: Path, kind: str, **changes: Any) -> tuple[Path, Any]:
@@ -108,6 +127,28 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, kind: str, changes: 
             for row, kinds in zip(rows, types, strict=True)
         ]
     np.testing.assert_allclose(scorer.run(rows, types if typed else None), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "reranker"])
+def test_texts_of_unlike_length_may_share_an_attention_group(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do on a GPU, with a mask."""
+    texts = [
+        "a",
+        "a worker pulls tasks",
+        "工作节点从队列中拉取任务。",
+        "tasks and queues " * 9,
+        "a worker pulls many tasks",
+    ]
+
+    def run(filled: float) -> Any:
+        monkeypatch.setattr(transformer, "least_filled", lambda device: filled)
+        if kind == "encoder":
+            return BgeM3Encoder(TINY, device="cpu").encode_documents(texts).dense
+        return CrossEncoderReranker(write_reranker(tmp_path / str(filled)), device="cpu").score("which?", texts)
+
+    np.testing.assert_allclose(run(0.1), run(1.0), rtol=0, atol=TOLERANCE)
 
 
 def test_an_architecture_of_another_kind_runs_in_sentence_transformers(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from ...types import IntArray
 
-_LEAST_FILLED = 0.85  # of an attention group: a shorter text starts a new group
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
@@ -49,7 +47,6 @@ class Pack:
         ids: (tokens,) vocabulary ids.
         positions: (tokens,) rows of the position embeddings.
         types: (tokens,) token types.
-        groups: what attention runs over, one after the other.
     """
 
     order: NDArray[np.int64]
@@ -57,12 +54,27 @@ class Pack:
     ids: NDArray[np.int64]
     positions: NDArray[np.int64]
     types: NDArray[np.int64]
-    groups: tuple[Group, ...]
 
     @property
     def first(self) -> NDArray[np.int64]:
         """Where each text of the pack begins."""
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+
+    def groups(self, least_filled: float) -> tuple[Group, ...]:
+        """Return what attention runs over, one after the other.
+
+        Args:
+            least_filled: in (0, 1], of the row of each text in a group that is as wide as its longest; a shorter text
+                begins a new group. At 1.0 texts of one length alone share a group, and nothing is padded.
+        """
+        groups, begin, start = [], 0, 0
+        while begin < len(self.lengths):
+            rest = self.lengths[begin:]
+            end = begin + int(np.searchsorted(-rest, -least_filled * rest[0], side="right"))
+            size = int(self.lengths[begin:end].sum())
+            groups.append(Group(start, start + size, self.lengths[begin:end]))
+            begin, start = end, start + size
+        return tuple(groups)
 
     def token_order(self) -> NDArray[np.int64]:
         """Return, for the tokens in the order the texts were given, where each stands in the pack."""
@@ -70,6 +82,14 @@ class Pack:
         lengths, first = self.lengths[back], self.first[back]
         ends = np.cumsum(lengths)
         return np.repeat(first - (ends - lengths), lengths) + np.arange(int(ends[-1]))
+
+
+def least_filled(device: str) -> float:
+    """Return how full the rows of an attention group have to be.
+
+    On the CPU a call costs so little that any padding costs more. On a GPU that of a seventh is the lesser evil.
+    """
+    return 1.0 if device.startswith("cpu") else 0.85
 
 
 def pack(rows: Sequence[IntArray], types: Sequence[IntArray] | None, pad_id: int | None) -> Pack:
@@ -95,15 +115,4 @@ def pack(rows: Sequence[IntArray], types: Sequence[IntArray] | None, pad_id: int
         counted = ids != pad_id
         total = np.cumsum(counted)
         positions = np.where(counted, total - np.repeat(total[first] - counted[first], lengths), 0) + pad_id
-    return Pack(order, lengths, ids, positions, kinds, _groups(lengths))
-
-
-def _groups(lengths: NDArray[np.int64]) -> tuple[Group, ...]:
-    """Cut texts, longest first, where a text would leave more than a seventh of its row empty."""
-    groups, begin, start = [], 0, 0
-    while begin < len(lengths):
-        end = begin + int(np.searchsorted(-lengths[begin:], -_LEAST_FILLED * lengths[begin], side="right"))
-        size = int(lengths[begin:end].sum())
-        groups.append(Group(start, start + size, lengths[begin:end]))
-        begin, start = end, start + size
-    return tuple(groups)
+    return Pack(order, lengths, ids, positions, kinds)

@@ -16,7 +16,7 @@ from .weights import base_model, read_weights
 
 
 class TorchScorer:
-    """Transformer and classification head, without padding; the last layer works on the first token only.
+    """Transformer and classification head, without padding; the last layer works for the first token only.
 
     Args:
         folder: of the checkpoint.
@@ -40,7 +40,7 @@ class TorchScorer:
         state = read_weights(folder, name)
         head = {key: tensor for key, tensor in state.items() if key.startswith(("classifier.", "bert.pooler."))}
         self._transformer = Transformer(
-            config, base_model(state), name=name, device=self.device, precision=self.precision
+            config, base_model(state), name=name, device=self.device, precision=self.precision, first_only=True
         )
         roberta = config["model_type"] in ROBERTA
         wide, out = ("classifier.dense", "classifier.out_proj") if roberta else ("bert.pooler.dense", "classifier")
@@ -51,7 +51,7 @@ class TorchScorer:
                 f"{name!r} is no reranker: it lacks the weights {', '.join(missing)}, which would be random. "
                 "Use a model such as BAAI/bge-reranker-v2-m3"
             )
-        place = {"device": self.device, "dtype": self._transformer.dtype}
+        place = {"device": self.device, "dtype": self._transformer.dtype, "copy": True}
         self._wide, self._out = (
             tuple(head[f"{layer}.{part}"].to(**place) for part in ("weight", "bias")) for layer in (wide, out)
         )
@@ -62,7 +62,7 @@ class TorchScorer:
         linear = torch.nn.functional.linear
         packed = pack(rows, types, self._transformer.pad_id)
         with torch.inference_mode():
-            first = self._transformer.run(packed, first_only=True)
+            first = self._transformer.run(packed)
             logits = linear(torch.tanh(linear(first, *self._wide)), *self._out).squeeze(-1).float().cpu().numpy()
         out: FloatArray = logits[packed.order.argsort()]
         return out

@@ -10,22 +10,23 @@ from ...errors import ModelLoadError, require
 
 _BASES = ("roberta.", "bert.", "model.")  # what a model with a head on top puts before its base model's names
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of layer norms, in checkpoints of 2019
+_TABLES = "_embeddings.weight"  # how the names of those end that are looked up, not multiplied
 
 
 def read_weights(folder: Path, name: str) -> dict[str, Any]:
     """Return every tensor of a checkpoint by its name, mapped from the file where the format allows.
 
+    Embedding tables are mapped apart from the rest. They stay in the file, of which a lookup reads a row; the mapping
+    of the rest, and what was read through it, goes once the weights are laid out anew and no tensor of it is left.
+
     Raises:
         ModelLoadError: a file is missing or cannot be read.
     """
-    torch = require("torch", "torch")
     state: dict[str, Any] = {}
     try:
         for path in weight_files(folder, name):
-            if path.suffix == ".safetensors":
-                state.update(require("safetensors.torch", "torch").load_file(path))
-            else:
-                state.update(torch.load(path, map_location="cpu", weights_only=True, mmap=_zipped(path)))
+            state |= _mapped(path)
+            state |= {key: tensor for key, tensor in _mapped(path).items() if key.endswith(_TABLES)}
     except (ModelLoadError, ImportError):
         raise
     except Exception as error:  # torch, pickle and safetensors each raise their own for a bad file
@@ -93,6 +94,16 @@ def _parts(index: Path, name: str) -> list[str]:
         return [str(file) for file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
     except (ValueError, KeyError, AttributeError) as error:
         raise ModelLoadError(f"{index.name} of {name!r} cannot be read: {error}") from error
+
+
+def _mapped(path: Path) -> dict[str, Any]:
+    """Return the tensors of one file."""
+    if path.suffix == ".safetensors":
+        tensors: dict[str, Any] = require("safetensors.torch", "torch").load_file(path)
+        return tensors
+    torch = require("torch", "torch")
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=_zipped(path))
+    return loaded
 
 
 def _zipped(path: Path) -> bool:

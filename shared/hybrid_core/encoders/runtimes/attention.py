@@ -1,0 +1,93 @@
+"""Scaled dot-product attention within each text of a pack: of all tokens, and of the first ones alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import require
+from .packing import Group
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """A group of texts as rows of one length, on the device.
+
+    Attributes:
+        group: the texts.
+        index: (n * longest,) which token of the group stands there; None where all texts are of one length.
+        real: (n, longest) whether one does; None likewise.
+    """
+
+    group: Group
+    index: Any
+    real: Any
+
+    @classmethod
+    def of(cls, group: Group, device: str) -> Rows:
+        """Put what spreading and gathering need on the device, once for all layers."""
+        if group.even:
+            return cls(group, None, None)
+        torch = require("torch", "torch")
+        index, real = group.places()
+        return cls(group, torch.from_numpy(index.reshape(-1)).to(device), torch.from_numpy(real).to(device))
+
+    def spread(self, states: Any) -> Any:
+        """Turn the group's part of (tokens, width) into (n, longest, width)."""
+        part = states[self.group.start : self.group.end]
+        if self.index is not None:
+            part = part[self.index]
+        return part.view(len(self.group.lengths), int(self.group.lengths[0]), -1)
+
+    def gather(self, rows: Any) -> Any:
+        """Turn (n, longest, width) into (tokens of the group, width)."""
+        flat = rows.reshape(-1, rows.shape[-1])
+        return flat if self.real is None else flat[self.real.view(-1)]
+
+
+def attend(projected: Any, groups: Sequence[Rows], heads: int) -> Any:
+    """Return (tokens, d) of (tokens, 3 d): queries, keys and values side by side."""
+    torch = require("torch", "torch")
+    out = []
+    for rows in groups:
+        part = rows.spread(projected).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        found = torch.nn.functional.scaled_dot_product_attention(
+            part[0], part[1], part[2], attn_mask=None if rows.real is None else rows.real[:, None, None, :]
+        )
+        out.append(rows.gather(found.transpose(1, 2).flatten(2)))
+    return out[0] if len(out) == 1 else torch.cat(out)
+
+
+class FirstTokenAttention:
+    """Attention of each text's first token over its text, for a last layer whose other states nobody reads.
+
+    Keys and values are never made. With K = H W_k^T and V = H W_v^T, softmax(q K^T) V is
+    (softmax((q W_k) H^T) H) W_v^T: products with a row for each text and head in place of a row for each token. The
+    bias of the keys adds one number to all that a softmax sees, and so changes nothing.
+
+    Args:
+        query, key, value: weight (d, d) and bias (d,) of each.
+        heads: d is a multiple of them.
+    """
+
+    def __init__(self, query: tuple[Any, Any], key: tuple[Any, Any], value: tuple[Any, Any], heads: int) -> None:
+        # copies, or they would keep the whole file mapped
+        self._query = (query[0].clone(), query[1])
+        self._key, self._value = (part[0].clone().unflatten(0, (heads, -1)) for part in (key, value))
+        self._value_bias = value[1]
+
+    def __call__(self, states: Any, first: Any, groups: Sequence[Rows]) -> Any:
+        """Return (n, d) of all states (tokens, d) and those of the first tokens (n, d)."""
+        torch = require("torch", "torch")
+        heads, width, _ = self._key.shape
+        queries = torch.nn.functional.linear(first, *self._query).unflatten(-1, (heads, width)) / width**0.5
+        asked = torch.einsum("nhw,hwd->nhd", queries, self._key)
+        out = []
+        for rows, part in zip(groups, asked.split([len(rows.group.lengths) for rows in groups]), strict=True):
+            spread = rows.spread(states)
+            weights = part @ spread.transpose(1, 2)
+            if rows.real is not None:
+                weights.masked_fill_(~rows.real[:, None, :], float("-inf"))
+            out.append(torch.softmax(weights, -1) @ spread)
+        return torch.einsum("nhd,hwd->nhw", torch.cat(out), self._value).flatten(1) + self._value_bias

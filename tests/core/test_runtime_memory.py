@@ -1,0 +1,61 @@
+"""What a loaded model keeps in memory: the weights once, as they are computed with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoints import config, save
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which Linux alone has")
+
+_LOAD = """
+import gc, json, sys
+from pathlib import Path
+import numpy as np
+from hybrid_core.encoders.runtimes.torch_scorer import TorchScorer
+
+def held():
+    status = Path("/proc/self/status").read_text()
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) / 1024
+
+def load(folder, precision):
+    settings = json.loads((folder / "config.json").read_text())
+    scorer = TorchScorer(folder, settings, name="random", device="cpu", precision=precision)
+    scorer.run([np.arange(5, 18, dtype=np.int32)])
+    return scorer
+
+small, large, precision = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+load(small, precision)
+gc.collect()
+before = held()
+scorer = load(large, precision)
+gc.collect()
+print(held() - before)
+"""
+
+
+def write(folder: Path, *, hidden: int, layers: int, kind: str) -> float:
+    """Write a random cross-encoder; return the megabytes of what its layers multiply with."""
+    from transformers import XLMRobertaForSequenceClassification
+
+    sizes = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
+    model = XLMRobertaForSequenceClassification(config(num_labels=1, **sizes))
+    folder.mkdir()
+    model.config.save_pretrained(folder)
+    save({name: tensor.clone() for name, tensor in model.state_dict().items()}, folder / kind)
+    return 4 * 12 * hidden**2 * layers / 2**20
+
+
+@pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 1.0), ("int8", 0.25)])
+def test_a_model_is_held_once(tmp_path: Path, kind: str, precision: str, share: float) -> None:
+    """Neither the file that it was read from nor the weights before they were laid out anew stay in memory."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    write(small, hidden=64, layers=2, kind=kind)
+    megabytes = write(large, hidden=512, layers=6, kind=kind)
+    command = [sys.executable, "-W", "ignore", "-c", _LOAD, str(small), str(large), precision]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert float(done.stdout) < (share + 0.45) * megabytes  # what the allocator keeps for the next time comes on top
