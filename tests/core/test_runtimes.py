@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from hybrid_core import BgeM3Encoder, CrossEncoderReranker, InvalidInputError, ModelLoadError
-from hybrid_core.encoders.runtimes import transformer
 from hybrid_core.encoders.runtimes.linear import plain
-from hybrid_core.encoders.runtimes.packing import least_filled, pack
+from hybrid_core.encoders.runtimes.packing import Layout, pack
 from hybrid_core.encoders.runtimes.torch_scorer import TorchScorer
 from hybrid_core.types import IntArray
 
@@ -30,14 +29,23 @@ def rows_of(lengths: list[int], seed: int = 0, *, low: int = 5) -> list[IntArray
     return [random.integers(low, 10_600, size=n).astype(np.int32) for n in lengths]
 
 
-@given(LENGTHS, st.sampled_from([0.5, 0.85, 1.0]))
-def test_a_pack_holds_every_token_once_and_knows_the_way_back(lengths: list[int], filled: float) -> None:
+@given(LENGTHS, st.integers(1, 60), st.sampled_from([0.5, 0.85, 1.0]))
+def test_a_pack_holds_every_token_once_and_knows_the_way_back(lengths: list[int], most: int, filled: float) -> None:
     rows = rows_of(lengths)
     packed = pack(rows, None, 1)
     np.testing.assert_array_equal(packed.ids[packed.token_order()], np.concatenate(rows))
-    assert sum(group.end - group.start for group in packed.groups(filled)) == len(packed.ids)
-    for group in packed.groups(filled):
-        assert group.lengths.min() >= filled * group.lengths.max()
+    blocks = packed.blocks(Layout(most, filled, few_shapes=True))
+    assert [block.start for block in blocks] == [0, *(block.end for block in blocks[:-1])]
+    assert blocks[-1].end == len(packed.ids)
+    np.testing.assert_array_equal(np.concatenate([block.start + block.first for block in blocks]), packed.first)
+    for block in blocks:
+        tokens = block.end - block.start
+        assert tokens <= most or len(block.first) == 1
+        assert tokens <= block.rows < tokens + 16
+        assert [group.start for group in block.groups] == [0, *(group.end for group in block.groups[:-1])]
+        assert block.groups[-1].end == tokens
+        for group in block.groups:
+            assert group.lengths.min() >= filled * group.lengths.max()
 
 
 def test_roberta_positions_pass_over_padding_ids_within_a_text() -> None:
@@ -50,16 +58,24 @@ def test_bert_positions_begin_at_zero_in_every_text() -> None:
     assert packed.positions.tolist() == [0, 1, 2, 0, 1]
 
 
-@pytest.mark.parametrize(("device", "padding"), [("cpu", 0), ("cuda:0", 1 / 7)])
-def test_padding_is_nothing_on_the_cpu_and_under_a_seventh_of_what_attention_sees_on_a_gpu(
-    device: str, padding: float
-) -> None:
+@pytest.mark.parametrize(
+    ("device", "linear", "attention"), [("cpu", 0.03, 0), ("cuda:0", 0, 1 / 7)], ids=["cpu", "gpu"]
+)
+def test_padding_is_a_little_of_one_kind_and_nothing_of_the_other(device: str, linear: float, attention: float) -> None:
     lengths = np.clip(np.random.default_rng(0).lognormal(4, 0.8, 512).astype(int), 4, 512).tolist()
     packed = pack(rows_of(lengths), None, 1)
-    groups = packed.groups(least_filled(device))
-    seen = sum(len(group.lengths) * int(group.lengths[0]) for group in groups)
-    assert len(packed.ids) == sum(lengths)
-    assert len(packed.ids) <= seen <= len(packed.ids) / (1 - padding)
+    blocks = packed.blocks(Layout.of(device))
+    seen = sum(len(group.lengths) * int(group.lengths[0]) for block in blocks for group in block.groups)
+    tokens = len(packed.ids)
+    assert tokens == sum(lengths)
+    assert tokens <= sum(block.rows for block in blocks) <= tokens * (1 + linear)
+    assert tokens <= seen <= tokens / (1 - attention)
+
+
+def test_the_numbers_of_rows_that_a_cpu_sees_are_few() -> None:
+    layout = Layout.of("cpu")
+    assert len({layout.rows(count) for count in range(1, layout.block + 1)}) == 40
+    assert Layout.of("cuda").rows(13) == 13
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -142,13 +158,17 @@ def test_texts_of_unlike_length_may_share_an_attention_group(
         "a worker pulls many tasks",
     ]
 
-    def run(filled: float) -> Any:
-        monkeypatch.setattr(transformer, "least_filled", lambda device: filled)
+    def run(layout: Layout) -> Any:
+        monkeypatch.setattr(Layout, "of", lambda device: layout)
         if kind == "encoder":
             return BgeM3Encoder(TINY, device="cpu").encode_documents(texts).dense
-        return CrossEncoderReranker(write_reranker(tmp_path / str(filled)), device="cpu").score("which?", texts)
+        return CrossEncoderReranker(write_reranker(tmp_path / str(layout.least_filled)), device="cpu").score(
+            "which?", texts
+        )
 
-    np.testing.assert_allclose(run(0.1), run(1.0), rtol=0, atol=TOLERANCE)
+    apart = run(Layout(512, 1.0, few_shapes=True))
+    np.testing.assert_allclose(run(Layout(2**62, 0.1, few_shapes=False)), apart, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(run(Layout(16, 0.5, few_shapes=True)), apart, rtol=0, atol=TOLERANCE)
 
 
 def test_an_architecture_of_another_kind_runs_in_sentence_transformers(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Rows:
 
 
 def attend(projected: Any, groups: Sequence[Rows], heads: int) -> Any:
-    """Return (tokens, d) of (tokens, 3 d): queries, keys and values side by side."""
+    """Return (tokens, d) of (tokens, 3 d): queries, keys and values side by side; rows over are copies of the first."""
     torch = require("torch", "torch")
     out = []
     for rows in groups:
@@ -56,7 +56,15 @@ def attend(projected: Any, groups: Sequence[Rows], heads: int) -> Any:
             part[0], part[1], part[2], attn_mask=None if rows.real is None else rows.real[:, None, None, :]
         )
         out.append(rows.gather(found.transpose(1, 2).flatten(2)))
-    return out[0] if len(out) == 1 else torch.cat(out)
+    return lengthen(out, len(projected))
+
+
+def lengthen(parts: Sequence[Any], rows: int) -> Any:
+    """Put tensors (n, ...) below each other, and copies of the first row until there are so many rows."""
+    over = rows - sum(map(len, parts))
+    if over:
+        parts = [*parts, parts[0][:1].expand(over, *parts[0].shape[1:])]
+    return parts[0] if len(parts) == 1 else require("torch", "torch").cat(tuple(parts))
 
 
 class FirstTokenAttention:
@@ -78,16 +86,24 @@ class FirstTokenAttention:
         self._value_bias = value[1]
 
     def __call__(self, states: Any, first: Any, groups: Sequence[Rows]) -> Any:
-        """Return (n, d) of all states (tokens, d) and those of the first tokens (n, d)."""
+        """Return what the first tokens attend to, shaped as `first`.
+
+        Args:
+            states: (tokens, d), of all tokens.
+            first: (n, d), of each text's first token; rows beyond the texts are copies.
+            groups: of the texts.
+        """
         torch = require("torch", "torch")
         heads, width, _ = self._key.shape
         queries = torch.nn.functional.linear(first, *self._query).unflatten(-1, (heads, width)) / width**0.5
         asked = torch.einsum("nhw,hwd->nhd", queries, self._key)
         out = []
-        for rows, part in zip(groups, asked.split([len(rows.group.lengths) for rows in groups]), strict=True):
+        begin = 0
+        for rows in groups:
+            part = asked[begin : (begin := begin + len(rows.group.lengths))]
             spread = rows.spread(states)
             weights = part @ spread.transpose(1, 2)
             if rows.real is not None:
                 weights.masked_fill_(~rows.real[:, None, :], float("-inf"))
             out.append(torch.softmax(weights, -1) @ spread)
-        return torch.einsum("nhd,hwd->nhw", torch.cat(out), self._value).flatten(1) + self._value_bias
+        return torch.einsum("nhd,hwd->nhw", lengthen(out, len(first)), self._value).flatten(1) + self._value_bias

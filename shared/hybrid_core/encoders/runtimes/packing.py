@@ -1,4 +1,4 @@
-"""Texts end to end in one row, without padding, and the groups of like length that attention runs over."""
+"""Texts end to end in one row, the blocks of it that a layer works on, and the groups that attention runs over."""
 
 from __future__ import annotations
 
@@ -11,12 +11,45 @@ from numpy.typing import NDArray
 from ...types import IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Texts that follow each other in the pack and are of like length.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a device likes its texts.
 
     Attributes:
-        start, end: their tokens in the pack.
+        block: tokens that pass through a layer together; states of more would not stay in a CPU's cache.
+        least_filled: in (0, 1], of the row of each text in an attention group that is as wide as its longest; at 1.0
+            texts of one length alone share a group, and nothing is padded.
+        few_shapes: whether a number of rows costs something when it is new.
+    """
+
+    block: int
+    least_filled: float
+    few_shapes: bool
+
+    @classmethod
+    def of(cls, device: str) -> Layout:
+        """Return that of a torch device.
+
+        On the CPU a call of attention costs so little that any padding costs more; on a GPU a seventh of padding is
+        the lesser evil. oneDNN compiles a kernel of some 600 kB for each number of rows that a layer sees and keeps
+        1,024 of them, so that every number that occurs would cost 600 MB in the end.
+        """
+        return cls(512, 1.0, True) if device.startswith("cpu") else cls(2**62, 0.85, False)
+
+    def rows(self, count: int) -> int:
+        """Return the number of rows that so many are lengthened to."""
+        if not self.few_shapes:
+            return count
+        step = 4 if count <= 32 else 8 if count <= 64 else 16
+        return -(-count // step) * step
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Texts that follow each other in a block and are of like length.
+
+    Attributes:
+        start, end: their tokens in the block.
         lengths: of each text.
     """
 
@@ -35,6 +68,24 @@ class Group:
         real = np.arange(longest) < self.lengths[:, None]
         first = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
         return np.where(real, first[:, None] + np.arange(longest), 0), real
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Texts of a pack that pass through a layer together.
+
+    Attributes:
+        start, end: their tokens in the pack.
+        rows: at least as many; those over are copies of the first.
+        first: where each text begins in the block.
+        groups: what attention runs over, one after the other.
+    """
+
+    start: int
+    end: int
+    rows: int
+    first: NDArray[np.int64]
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,21 +111,17 @@ class Pack:
         """Where each text of the pack begins."""
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
 
-    def groups(self, least_filled: float) -> tuple[Group, ...]:
-        """Return what attention runs over, one after the other.
-
-        Args:
-            least_filled: in (0, 1], of the row of each text in a group that is as wide as its longest; a shorter text
-                begins a new group. At 1.0 texts of one length alone share a group, and nothing is padded.
-        """
-        groups, begin, start = [], 0, 0
-        while begin < len(self.lengths):
-            rest = self.lengths[begin:]
-            end = begin + int(np.searchsorted(-rest, -least_filled * rest[0], side="right"))
-            size = int(self.lengths[begin:end].sum())
-            groups.append(Group(start, start + size, self.lengths[begin:end]))
-            begin, start = end, start + size
-        return tuple(groups)
+    def blocks(self, layout: Layout) -> tuple[Block, ...]:
+        """Cut the pack between texts; a text longer than a block makes one alone."""
+        ends = np.cumsum(self.lengths)
+        blocks, begin, start = [], 0, 0
+        while begin < len(ends):
+            end = max(begin + 1, int(np.searchsorted(ends, start + layout.block, side="right")))
+            lengths, stop = self.lengths[begin:end], int(ends[end - 1])
+            first = np.cumsum(lengths) - lengths
+            blocks.append(Block(start, stop, layout.rows(stop - start), first, _groups(lengths, layout.least_filled)))
+            begin, start = end, stop
+        return tuple(blocks)
 
     def token_order(self) -> NDArray[np.int64]:
         """Return, for the tokens in the order the texts were given, where each stands in the pack."""
@@ -82,14 +129,6 @@ class Pack:
         lengths, first = self.lengths[back], self.first[back]
         ends = np.cumsum(lengths)
         return np.repeat(first - (ends - lengths), lengths) + np.arange(int(ends[-1]))
-
-
-def least_filled(device: str) -> float:
-    """Return how full the rows of an attention group have to be.
-
-    On the CPU a call costs so little that any padding costs more. On a GPU that of a seventh is the lesser evil.
-    """
-    return 1.0 if device.startswith("cpu") else 0.85
 
 
 def pack(rows: Sequence[IntArray], types: Sequence[IntArray] | None, pad_id: int | None) -> Pack:
@@ -116,3 +155,15 @@ def pack(rows: Sequence[IntArray], types: Sequence[IntArray] | None, pad_id: int
         total = np.cumsum(counted)
         positions = np.where(counted, total - np.repeat(total[first] - counted[first], lengths), 0) + pad_id
     return Pack(order, lengths, ids, positions, kinds)
+
+
+def _groups(lengths: NDArray[np.int64], least_filled: float) -> tuple[Group, ...]:
+    """Cut texts, longest first, where one would leave too much of its row empty."""
+    groups, begin, start = [], 0, 0
+    while begin < len(lengths):
+        rest = lengths[begin:]
+        end = begin + int(np.searchsorted(-rest, -least_filled * rest[0], side="right"))
+        size = int(lengths[begin:end].sum())
+        groups.append(Group(start, start + size, lengths[begin:end]))
+        begin, start = end, start + size
+    return tuple(groups)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ModelLoadError, require
-from .attention import FirstTokenAttention, Rows, attend
+from .attention import FirstTokenAttention, Rows, attend, lengthen
 from .crew import Crew
 from .linear import Linear, int8, plain
-from .packing import Pack, least_filled
+from .packing import Block, Layout, Pack
 
-_PIECE = 512  # tokens
 ROBERTA = ("xlm-roberta", "roberta", "camembert")
 BERT = ("bert",)
 
@@ -55,7 +54,7 @@ class Transformer:
         self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
         self.hidden, self._heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         self.pad_id = int(config.get("pad_token_id", 1)) if config["model_type"] in ROBERTA else None
-        self._on_cpu, self._filled = device.startswith("cpu"), least_filled(device)
+        self._layout = Layout.of(device)
         self._crew = Crew(device)
         self._epsilon = float(config.get("layer_norm_eps", 1e-12))
         self._activation = _ACTIVATIONS[config.get("hidden_act", "gelu")]
@@ -66,6 +65,7 @@ class Transformer:
         self._types = take("embeddings.token_type_embeddings.weight", int(config.get("type_vocab_size", 1)), hidden)
         self._norm = take.norm("embeddings.LayerNorm", hidden)
         layers = int(config["num_hidden_layers"])
+        self._first_only = first_only
         self._layers = [
             self._layer(take, f"encoder.layer.{i}", hidden, inner, first_only=first_only and i == layers - 1)
             for i in range(layers)
@@ -97,28 +97,42 @@ class Transformer:
             return self._run(pack)
 
     def _run(self, pack: Pack) -> Any:
-        torch, functional = self._torch, self._torch.nn.functional
-        ids, places, types = (torch.from_numpy(a).to(self.device) for a in (pack.ids, pack.positions, pack.types))
-        states = functional.embedding(ids, self._words)
-        states += functional.embedding(places, self._places)
-        states += functional.embedding(types, self._types)
-        states = self._normalise(states, self._norm)
-        groups = [Rows.of(group, self.device) for group in pack.groups(self._filled)]
-        for layer in self._layers:
-            if isinstance(layer.attention, FirstTokenAttention):
-                every, states = states, states[torch.from_numpy(pack.first).to(self.device)]
-                attended = layer.attention(every, states, groups)
-            else:
-                attended = attend(layer.attention(states), groups, self._heads)
-            states = self._normalise(layer.output(attended).add_(states), layer.output_norm)
-            states = self._normalise(self._feed_forward(layer, states), layer.outer_norm)
-        return states
+        blocks = pack.blocks(self._layout)
+        groups = [[Rows.of(group, self.device) for group in block.groups] for block in blocks]
+        states = [self._embed(pack, block) for block in blocks]
+        for layer in self._layers:  # block by block within a layer, whose weights are then at hand
+            for i, block in enumerate(blocks):
+                states[i] = self._forward(layer, states[i], block, groups[i])
+        counts = (len(block.first) if self._first_only else block.end - block.start for block in blocks)
+        whole = [part[:count] for part, count in zip(states, counts, strict=True)]
+        return whole[0] if len(whole) == 1 else self._torch.cat(whole)
 
-    def _feed_forward(self, layer: _Layer, states: Any) -> Any:
-        """Add inner and outer layer to the states, on the CPU in pieces whose inner states stay in the cache."""
-        for piece in states.split(_PIECE if self._on_cpu else len(states)):
+    def _embed(self, pack: Pack, block: Block) -> Any:
+        torch, embedding = self._torch, self._torch.nn.functional.embedding
+        tables = zip((pack.ids, pack.positions, pack.types), (self._words, self._places, self._types), strict=True)
+        parts = [
+            embedding(torch.from_numpy(of[block.start : block.end]).to(self.device), table) for of, table in tables
+        ]
+        return self._normalise(lengthen([parts[0].add_(parts[1]).add_(parts[2])], block.rows), self._norm)
+
+    def _forward(self, layer: _Layer, states: Any, block: Block, groups: list[Rows]) -> Any:
+        """Return the states (rows, d) after a layer, or of the first tokens alone where that is all it gives."""
+        if isinstance(layer.attention, FirstTokenAttention):
+            first = states[self._torch.from_numpy(block.first).to(self.device)]
+            every, states = states, lengthen([first], self._layout.rows(len(first)))
+            attended = layer.attention(every, states, groups)
+        else:
+            attended = attend(self._in_pieces(layer.attention, states), groups, self._heads)
+        states = self._normalise(self._in_pieces(layer.output, attended).add_(states), layer.output_norm)
+        for piece in states.split(self._layout.block):
             piece += layer.outer(self._activation(self._torch, layer.inner(piece)))
-        return states
+        return self._normalise(states, layer.outer_norm)
+
+    def _in_pieces(self, linear: Linear, states: Any) -> Any:
+        """Apply a linear layer; a long text makes more rows than a block has."""
+        if len(states) <= self._layout.block:
+            return linear(states)
+        return self._torch.cat([linear(piece) for piece in states.split(self._layout.block)])
 
     def _normalise(self, states: Any, norm: tuple[Any, Any]) -> Any:
         return self._torch.nn.functional.layer_norm(states, (self.hidden,), *norm, self._epsilon)
