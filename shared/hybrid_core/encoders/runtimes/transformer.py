@@ -1,7 +1,8 @@
-"""The transformer of BERT, RoBERTa and XLM-RoBERTa on torch, over texts laid end to end: no token of padding.
+"""The transformer of BERT, RoBERTa and XLM-RoBERTa on torch, over texts laid end to end instead of padded.
 
-Everything but attention works on single tokens, so a batch needs no rectangle: it is one (tokens, d) matrix. Attention
-runs over groups of texts of like length (see `attention`). Results are those of transformers' own classes.
+Everything but attention works on single tokens, so texts need no rectangle: they are blocks of (rows, d), see
+`packing`. Attention runs over groups of texts of like length, see `attention`. Results are those of transformers' own
+classes.
 """
 
 from __future__ import annotations
