@@ -72,7 +72,8 @@ class FirstTokenAttention:
 
     Keys and values are never made. With K = H W_k^T and V = H W_v^T, softmax(q K^T) V is
     (softmax((q W_k) H^T) H) W_v^T: products with a row for each text and head in place of a row for each token. The
-    bias of the keys adds one number to all that a softmax sees, and so changes nothing.
+    bias of the keys adds one number to all that a softmax sees, and so changes nothing. It is so little work that half
+    precision, which would round q W_k and what the softmax sees, would save nothing: all of it is float32.
 
     Args:
         query, key, value: weight (d, d) and bias (d,) of each.
@@ -80,10 +81,11 @@ class FirstTokenAttention:
     """
 
     def __init__(self, query: tuple[Any, Any], key: tuple[Any, Any], value: tuple[Any, Any], heads: int) -> None:
+        torch = require("torch", "torch")
         # copies, or they would keep the whole file mapped
-        self._query = (query[0].clone(), query[1])
-        self._key, self._value = (part[0].clone().unflatten(0, (heads, -1)) for part in (key, value))
-        self._value_bias = value[1]
+        self._query, key_weight, value_weight = (part[0].to(torch.float32, copy=True) for part in (query, key, value))
+        self._key, self._value = (weight.unflatten(0, (heads, -1)) for weight in (key_weight, value_weight))
+        self._query_bias, self._value_bias = query[1].float(), value[1].float()
 
     def __call__(self, states: Any, first: Any, groups: Sequence[Rows]) -> Any:
         """Return what the first tokens attend to, shaped as `first`.
@@ -95,15 +97,16 @@ class FirstTokenAttention:
         """
         torch = require("torch", "torch")
         heads, width, _ = self._key.shape
-        queries = torch.nn.functional.linear(first, *self._query).unflatten(-1, (heads, width)) / width**0.5
-        asked = torch.einsum("nhw,hwd->nhd", queries, self._key)
+        queries = torch.nn.functional.linear(first.float(), self._query, self._query_bias)
+        asked = torch.einsum("nhw,hwd->nhd", queries.unflatten(-1, (heads, width)) / width**0.5, self._key)
         out = []
         begin = 0
         for rows in groups:
             part = asked[begin : (begin := begin + len(rows.group.lengths))]
-            spread = rows.spread(states)
+            spread = rows.spread(states).float()
             weights = part @ spread.transpose(1, 2)
             if rows.real is not None:
                 weights.masked_fill_(~rows.real[:, None, :], float("-inf"))
             out.append(torch.softmax(weights, -1) @ spread)
-        return torch.einsum("nhd,hwd->nhw", lengthen(out, len(first)), self._value).flatten(1) + self._value_bias
+        pooled = torch.einsum("nhd,hwd->nhw", lengthen(out, len(first)), self._value)
+        return (pooled.flatten(1) + self._value_bias).to(states.dtype)
