@@ -58,8 +58,9 @@ def documents(folder: Path, layers: int, count: int, arguments: argparse.Namespa
         )
     tried = fastest.rpartition(", ")[2] if best else "tried: this one"
     header = ["", "tokens/s", "against it as it comes", f"against its best ({tried})", "of the fp32 peak"]
-    note = f"{count} texts, {tokens:,} tokens ({tokens / count:.0f} a text), {layers} layers of width 1024, medians of "
-    note += f"{arguments.rounds} turns. fp32 matrix-product peak of this machine: {limit / 1e9:,.0f} GFLOP/s."
+    note = f"{count} texts, {tokens:,} tokens ({tokens / count:.0f} a text), {layers} layers of width 1024, "
+    note += "one turn" if arguments.rounds == 1 else f"medians of {arguments.rounds} turns"
+    note += f". fp32 matrix-product peak of this machine: {limit / 1e9:,.0f} GFLOP/s."
     return f"{note}\n\n{table(header, rows)}"
 
 

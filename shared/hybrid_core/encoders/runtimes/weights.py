@@ -25,8 +25,9 @@ def read_weights(folder: Path, name: str) -> dict[str, Any]:
     state: dict[str, Any] = {}
     try:
         for path in weight_files(folder, name):
-            state |= _mapped(path)
-            state |= {key: tensor for key, tensor in _mapped(path).items() if key.endswith(_TABLES)}
+            state |= _tensors(path)
+            if _mappable(path):
+                state |= {key: tensor for key, tensor in _tensors(path).items() if key.endswith(_TABLES)}
     except (ModelLoadError, ImportError):
         raise
     except Exception as error:  # torch, pickle and safetensors each raise their own for a bad file
@@ -96,17 +97,19 @@ def _parts(index: Path, name: str) -> list[str]:
         raise ModelLoadError(f"{index.name} of {name!r} cannot be read: {error}") from error
 
 
-def _mapped(path: Path) -> dict[str, Any]:
-    """Return the tensors of one file."""
+def _tensors(path: Path) -> dict[str, Any]:
+    """Return the tensors of one file, each time of a new mapping where it can be mapped."""
     if path.suffix == ".safetensors":
         tensors: dict[str, Any] = require("safetensors.torch", "torch").load_file(path)
         return tensors
     torch = require("torch", "torch")
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=_zipped(path))
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=_mappable(path))
     return loaded
 
 
-def _zipped(path: Path) -> bool:
-    """Whether torch wrote the file as a zip archive, which can be mapped; the format before 2020 cannot."""
+def _mappable(path: Path) -> bool:
+    """Whether the file is safetensors or a zip archive of torch's; torch's format before 2020 cannot be mapped."""
+    if path.suffix == ".safetensors":
+        return True
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
